@@ -1,0 +1,3 @@
+//! The program; so far it does nothing.
+
+fn main() {}
