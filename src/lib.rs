@@ -1,4 +1,9 @@
 //! cadfd: the daemon that tells OpenStack's operators who did what in Keystone, and acts on it.
 
+pub mod event;
+pub mod text;
+
 pub mod retry;
 pub mod secret;
+
+pub mod action;

@@ -1,0 +1,3 @@
+//! What a rule can have done.
+
+pub mod log;
