@@ -1,0 +1,407 @@
+//! A call of anything that speaks HTTP.
+//!
+//! Its promise: method, headers and credentials are the settings' own, and whatever a rule fills in, the call stays
+//! under the destination's URL.
+
+use percent_encoding::percent_decode_str;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::client::{self, Client};
+use super::signature::Key;
+use super::{Attempt, BuildError, Limits, Outcome};
+use crate::secret::Secret;
+
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/// Headers that are the connection's, the delivery's or the signature's business.
+const RESERVED: [&str; 12] = [
+    "connection",
+    "content-length",
+    "host",
+    "idempotency-key",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+    "x-cadfd-delivery",
+];
+
+/// An HTTP destination, as set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// All calls stay under it. A query in it is kept, the rule's is appended. A secret, since many hold one.
+    pub url: Secret,
+    /// GET, POST, PUT, PATCH or DELETE. Default POST.
+    pub method: String,
+    /// Sent with every call; a `Content-Type` here wins over the body's own.
+    pub headers: Vec<(String, Secret)>,
+    /// How the caller says who it is.
+    pub auth: Auth,
+    /// `whsec_<base64>`: calls are signed as Standard Webhooks defines it.
+    pub signing_secret: Option<Secret>,
+    /// How it is reached.
+    pub client: client::Settings,
+    /// How hard it may be pressed.
+    pub limits: Limits,
+}
+
+/// How the caller says who it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Auth {
+    /// Not at all, or by a header or the URL.
+    #[default]
+    None,
+    /// RFC 7617.
+    Basic {
+        /// Without a colon.
+        user: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// RFC 6750.
+    Bearer {
+        /// What follows `Bearer `.
+        token: Secret,
+    },
+}
+
+/// A rendered call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// Appended to the URL's path, each segment percent-encoded already.
+    pub path: Option<String>,
+    /// Appended to the URL's query, not encoded yet.
+    pub query: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Body,
+}
+
+/// What a call sends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    None,
+    /// `application/json`.
+    Json(Value),
+    /// `application/x-www-form-urlencoded`, not encoded yet.
+    Form(Vec<(String, String)>),
+}
+
+/// A path that would lead elsewhere than the rule's author meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// `users//projects`, as from an id that is empty.
+    #[error("has an empty segment")]
+    Empty,
+    /// `users/../projects`, plain or percent-encoded.
+    #[error("has a segment `.` or `..`")]
+    Dots,
+    /// A backslash, question mark, hash, space or control character: not percent-encoded.
+    #[error("has a character that must be percent-encoded; use the urlencode filter on each value")]
+    Character,
+    /// Ends up outside of the destination's URL all the same.
+    #[error("leads out of the destination's URL")]
+    Outside,
+}
+
+/// Whether a rendered path stays where it is put: no empty or dot segments, nothing unencoded. A `/` at either end is
+/// harmless.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_path(path: &str) -> Result<(), PathError> {
+    if path.contains(|char: char| matches!(char, '\\' | '?' | '#' | ' ') || char.is_control()) {
+        return Err(PathError::Character);
+    }
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    if inner.is_empty() {
+        return Ok(());
+    }
+    for segment in inner.split('/') {
+        match &*percent_decode_str(segment).collect::<Vec<u8>>() {
+            b"" => return Err(PathError::Empty),
+            b"." | b".." => return Err(PathError::Dots),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// An HTTP destination.
+#[derive(Debug)]
+pub struct Http {
+    url: Address,
+    method: Method,
+    headers: HeaderMap,
+    key: Option<Key>,
+    client: Client,
+}
+
+impl Http {
+    /// # Errors
+    ///
+    /// Names the setting that cannot work.
+    pub fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let url = client::base_url("url", settings.url.expose())?;
+        let method = settings.method.to_ascii_uppercase();
+        let method = METHODS.contains(&&*method).then(|| Method::from_bytes(method.as_bytes()).ok()).flatten();
+        let method =
+            method.ok_or_else(|| BuildError::new("method", format!("expected one of {}", METHODS.join(", "))))?;
+        let headers = headers(settings)?;
+        let key = settings.signing_secret.as_ref().map(Key::new).transpose()?;
+        let client = Client::new(&settings.client, &settings.limits, secrets(settings, &url))?;
+        Ok(Self { url: Address(url), method, headers, key, client })
+    }
+
+    /// How hard it may be pressed.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.client.limits()
+    }
+
+    pub(super) async fn perform(&self, request: &Request, attempt: &Attempt<'_>) -> Outcome {
+        let url = match self.url.extend(request) {
+            Ok(url) => url,
+            Err(error) => return Outcome::given_up(format!("the rendered path {error}")),
+        };
+        let builder = self.client.request(self.method.clone(), url);
+        let builder = match &request.body {
+            Body::None => builder,
+            Body::Json(value) => builder.json(value),
+            Body::Form(pairs) => builder.form(pairs),
+        };
+        let Ok(mut call) = builder.build() else {
+            return Outcome::given_up("the request cannot be built from its parts");
+        };
+        for (name, value) in &self.headers {
+            call.headers_mut().insert(name, value.clone());
+        }
+        if let Err(outcome) = self.sign(&mut call, attempt) {
+            return outcome;
+        }
+        match self.client.execute(call, attempt).await {
+            Ok(reply) if reply.status.is_success() => {
+                Outcome::Done { detail: Map::from_iter([("status".to_owned(), json!(reply.status.as_u16()))]) }
+            }
+            Ok(reply) => self.client.refused(&reply, attempt),
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn sign(&self, call: &mut reqwest::Request, attempt: &Attempt<'_>) -> Result<(), Outcome> {
+        let Some(key) = &self.key else { return Ok(()) };
+        let body = call.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        let timestamp = attempt.now.as_second();
+        let signature = key.sign(attempt.delivery_id, timestamp, body);
+        for (name, value) in [
+            ("webhook-id", attempt.delivery_id.to_owned()),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", signature),
+        ] {
+            let value = HeaderValue::try_from(value).map_err(|_| {
+                Outcome::given_up("the delivery's id cannot be sent in a header: it is not visible ASCII")
+            })?;
+            call.headers_mut().insert(name, value);
+        }
+        Ok(())
+    }
+}
+
+/// The destination's URL, which may be a secret.
+struct Address(Url);
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Address {
+    fn extend(&self, request: &Request) -> Result<Url, PathError> {
+        let mut url = self.0.clone();
+        if let Some(path) = request.path.as_deref().filter(|path| !path.is_empty()) {
+            check_path(path)?;
+            let base = format!("{}/", self.0.path().trim_end_matches('/'));
+            url.set_path(&format!("{base}{}", path.strip_prefix('/').unwrap_or(path)));
+            // Already so after the check; but it is the URL as the parser understands it that is sent.
+            if !url.path().starts_with(&base) {
+                return Err(PathError::Outside);
+            }
+        }
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        Ok(url)
+    }
+}
+
+fn headers(settings: &Settings) -> Result<HeaderMap, BuildError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let wrong = |problem: &str| BuildError::new("headers", format!("{name:?} {problem}"));
+        let key = HeaderName::try_from(name).map_err(|_| wrong("is not a header's name"))?;
+        if RESERVED.contains(&key.as_str()) {
+            return Err(wrong("is set by cadfd itself; leave it out"));
+        }
+        if key == AUTHORIZATION && settings.auth != Auth::None {
+            return Err(wrong("is set by the credentials as well; keep one of the two"));
+        }
+        let text = value.expose().trim();
+        let value = HeaderValue::from_str(text).map_err(|_| wrong("has a value that no header can hold"))?;
+        if headers.insert(key, sensitive(value)).is_some() {
+            return Err(wrong("is there twice"));
+        }
+    }
+    let (setting, credentials) = match &settings.auth {
+        Auth::None => return Ok(headers),
+        Auth::Basic { user, .. } if user.contains(':') => {
+            return Err(BuildError::new("user", "has a colon, which HTTP basic authentication cannot carry"));
+        }
+        Auth::Basic { user, password } => ("password", format!("Basic {}", client::basic_credentials(user, password))),
+        Auth::Bearer { token } => ("bearer", format!("Bearer {}", token.expose().trim())),
+    };
+    let value = HeaderValue::try_from(credentials)
+        .map_err(|_| BuildError::new(setting, "has a character that no header can hold"))?;
+    headers.insert(AUTHORIZATION, sensitive(value));
+    Ok(headers)
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+/// Whatever a receiver must not be able to make us show by echoing it.
+fn secrets(settings: &Settings, url: &Url) -> Vec<String> {
+    let mut secrets = client::secret_parts(url);
+    let values = settings.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
+    secrets.extend(values.map(|(_, value)| value.expose().trim().to_owned()));
+    secrets.extend(settings.signing_secret.iter().map(|secret| secret.expose().trim().to_owned()));
+    match &settings.auth {
+        Auth::None => {}
+        Auth::Basic { user, password } => {
+            secrets.extend([password.expose().to_owned(), client::basic_credentials(user, password)]);
+        }
+        Auth::Bearer { token } => secrets.push(token.expose().trim().to_owned()),
+    }
+    secrets
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings(url: &str) -> Settings {
+        Settings {
+            url: Secret::new(url),
+            method: "POST".into(),
+            headers: Vec::new(),
+            auth: Auth::None,
+            signing_secret: None,
+            client: client::Settings::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn extended(base: &str, path: &str) -> Result<String, PathError> {
+        let request = Request { path: Some(path.into()), query: vec![("q".into(), "a&b ü".into())], body: Body::None };
+        Address(Url::parse(base).unwrap()).extend(&request).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn the_path_and_the_query_are_appended() {
+        for (base, path, expected) in [
+            ("https://h/api", "users/1", "https://h/api/users/1?q=a%26b+%C3%BC"),
+            ("https://h/api/", "/users/1/", "https://h/api/users/1/?q=a%26b+%C3%BC"),
+            ("https://h", "a%2Fb", "https://h/a%2Fb?q=a%26b+%C3%BC"),
+            ("https://h/api?key=s", "", "https://h/api?key=s&q=a%26b+%C3%BC"),
+            ("https://h/api?key=s", "/", "https://h/api/?key=s&q=a%26b+%C3%BC"),
+        ] {
+            assert_eq!(extended(base, path).unwrap(), expected);
+        }
+        assert_eq!(
+            Address(Url::parse("https://h/x").unwrap()).extend(&Request::default()).unwrap().as_str(),
+            "https://h/x"
+        );
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_refused() {
+        for (path, expected) in [
+            ("../admin", PathError::Dots),
+            ("users/%2e%2E/admin", PathError::Dots),
+            ("users/.%2e", PathError::Dots),
+            ("./users", PathError::Dots),
+            ("users\\..\\admin", PathError::Character),
+            ("users?admin=1", PathError::Character),
+            ("users#x", PathError::Character),
+            ("users/a b", PathError::Character),
+            ("users/\n../admin", PathError::Character),
+            ("users//projects", PathError::Empty),
+            ("//other.example/x", PathError::Empty),
+        ] {
+            assert_eq!(extended("https://h/api", path), Err(expected), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_leaves_the_url(path in "[/.\\\\%2eE5cCfF?#@:a\t ]{0,12}") {
+            if let Ok(url) = extended("https://h/api", &path) {
+                prop_assert!(url.starts_with("https://h/api/") || url.starts_with("https://h/api?"), "{}", url);
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named_without_secrets() {
+        let problem = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = settings("https://h/hunter2");
+            change(&mut settings);
+            Http::new(&settings).unwrap_err().to_string()
+        };
+        let header = |name: &str| vec![(name.to_owned(), Secret::new("hunter2"))];
+        assert_eq!(problem(&|s| s.method = "BREW".into()), "method: expected one of GET, POST, PUT, PATCH, DELETE");
+        assert_eq!(problem(&|s| s.headers = header("a b")), "headers: \"a b\" is not a header's name");
+        assert_eq!(problem(&|s| s.headers = header("Host")), "headers: \"Host\" is set by cadfd itself; leave it out");
+        let text = problem(&|s| s.headers = vec![("X-Key".into(), Secret::new("hunter\n2"))]);
+        assert_eq!(text, "headers: \"X-Key\" has a value that no header can hold");
+        let text = problem(&|s| {
+            s.headers = header("Authorization");
+            s.auth = Auth::Bearer { token: Secret::new("hunter2") };
+        });
+        assert_eq!(text, "headers: \"Authorization\" is set by the credentials as well; keep one of the two");
+        let text = problem(&|s| s.auth = Auth::Bearer { token: Secret::new("hunter\n2") });
+        assert_eq!(text, "bearer: has a character that no header can hold");
+        let text = problem(&|s| s.auth = Auth::Basic { user: "a:b".into(), password: Secret::default() });
+        assert_eq!(text, "user: has a colon, which HTTP basic authentication cannot carry");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let settings = Settings {
+            headers: vec![("X-Key".into(), Secret::new("hunter2"))],
+            auth: Auth::Basic { user: "cadfd".into(), password: Secret::new("hunter2") },
+            signing_secret: Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
+            ..settings("https://h/hunter2?key=hunter2")
+        };
+        let shown = format!("{settings:?} {:?}", Http::new(&settings).unwrap());
+        for secret in ["hunter2", "MfKQ9r8", &client::basic_credentials("cadfd", &Secret::new("hunter2"))] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
