@@ -7,3 +7,4 @@ pub mod retry;
 pub mod secret;
 
 pub mod action;
+pub mod intake;

@@ -1,0 +1,176 @@
+//! Deliveries of one queue to batches, batches to the sink, and the acknowledgement after the commit.
+//!
+//! Its promise: a delivery is acknowledged only after the batch with it was committed, and in order; the next batch
+//! is collected while one is committed; nothing is done for each message but to move its body.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt as _};
+use futures_util::{FutureExt as _, Stream};
+use jiff::Timestamp;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicCancelOptions};
+use lapin::{Acker, Channel, Consumer};
+
+use super::session::Proof;
+use super::{Context, Incoming, KEPT_OF_OVERSIZED, Refused, SessionId, Sink};
+
+/// Batches handed to the sink and not yet committed.
+const IN_FLIGHT: usize = 2;
+
+/// A batch is closed when its bodies have this many bytes, however few they are.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Why consuming ended.
+pub(super) enum End {
+    /// We were asked to stop, and everything received is committed and acknowledged.
+    Stopped,
+    /// The sink did not keep a batch.
+    Refused,
+    /// The broker ended the stream without a word: the queue was deleted, or the consumer cancelled.
+    Cancelled,
+    /// The channel or the connection ended with this error.
+    Failed(lapin::Error),
+}
+
+/// Consumes until something ends it.
+pub(super) async fn consume<S: Sink>(
+    context: &Context<S>,
+    session: SessionId,
+    proof: &Proof,
+    queue: &Arc<str>,
+    channel: &Channel,
+    mut consumer: Consumer,
+) -> End {
+    let mut stop = context.stop.clone();
+    let mut stopping = false;
+    let mut ended: Option<End> = None;
+    // Polled before another is added, so that the sink is called in order.
+    let mut in_flight = FuturesOrdered::new();
+    // One at a time: lapin sends each from a task of its own, and may let a later one overtake; the broker closes the
+    // channel when the tags do not rise. Batches committed meanwhile are acknowledged together.
+    let mut acknowledging = FuturesUnordered::new();
+    let mut committed: Option<(Acker, usize)> = None;
+    loop {
+        if acknowledging.is_empty()
+            && let Some(batches) = committed.take()
+        {
+            acknowledging.push(acknowledge(context, proof, batches));
+        }
+        if in_flight.is_empty()
+            && acknowledging.is_empty()
+            && let Some(end) = ended
+        {
+            return if stopping { End::Stopped } else { end };
+        }
+        tokio::select! {
+            biased;
+            // Takes its time while the broker blocks the connection; what is received meanwhile is committed.
+            Some(()) = acknowledging.next(), if !acknowledging.is_empty() => {}
+            Some(result) = in_flight.next(), if !in_flight.is_empty() => match result {
+                Err(Refused) => return End::Refused,
+                Ok((last, messages)) => {
+                    let before = committed.map_or(0, |(_, messages)| messages);
+                    committed = Some((last, before + messages));
+                }
+            },
+            () = stop.requested(), if !stopping => {
+                stopping = true;
+                // What was received before the broker's answer is still in the stream, and is committed. If there is
+                // no answer the stream ends as well.
+                let _ = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;
+            }
+            first = consumer.next(), if ended.is_none() && in_flight.len() < IN_FLIGHT => match first {
+                None => ended = Some(End::Cancelled),
+                Some(Err(error)) => ended = Some(End::Failed(error)),
+                Some(Ok(first)) => {
+                    let batch = collect(context, queue, first, &mut consumer, &mut ended);
+                    context.status.count_received(batch.messages.len());
+                    in_flight.push_back(put(context, session, batch));
+                }
+            },
+        }
+    }
+}
+
+struct Batch {
+    messages: Vec<Incoming>,
+    last: Acker,
+}
+
+/// The first delivery, and what is there without waiting.
+fn collect<S>(
+    context: &Context<S>,
+    queue: &Arc<str>,
+    first: Delivery,
+    consumer: &mut (impl Stream<Item = lapin::Result<Delivery>> + Unpin),
+    ended: &mut Option<End>,
+) -> Batch {
+    let settings = &context.settings;
+    let received = Timestamp::now();
+    let mut messages = Vec::with_capacity(settings.batch.min(usize::from(settings.prefetch)));
+    let mut bytes = 0;
+    let mut next = first;
+    loop {
+        let Delivery { exchange, routing_key, redelivered, data, acker, .. } = next;
+        let (size, body) = bounded(data, settings.max_body);
+        bytes += body.len();
+        let (queue, exchange, routing_key) = (Arc::clone(queue), exchange.into(), routing_key.into());
+        messages.push(Incoming { queue, exchange, routing_key, redelivered, received, size, body });
+        if messages.len() >= settings.batch || bytes >= BATCH_BYTES {
+            return Batch { messages, last: acker };
+        }
+        match consumer.next().now_or_never() {
+            Some(Some(Ok(delivery))) => next = delivery,
+            end => {
+                match end {
+                    Some(None) => *ended = Some(End::Cancelled),
+                    Some(Some(Err(error))) => *ended = Some(End::Failed(error)),
+                    _ => {}
+                }
+                return Batch { messages, last: acker };
+            }
+        }
+    }
+}
+
+fn bounded(mut body: Vec<u8>, max: usize) -> (usize, Vec<u8>) {
+    let size = body.len();
+    if size > max {
+        body.truncate(KEPT_OF_OVERSIZED.min(max));
+        body.shrink_to_fit();
+    }
+    (size, body)
+}
+
+type Commit<'a> = Pin<Box<dyn Future<Output = Result<(Acker, usize), Refused>> + Send + 'a>>;
+
+fn put<S: Sink>(context: &Context<S>, session: SessionId, batch: Batch) -> Commit<'_> {
+    Box::pin(async move {
+        let messages = batch.messages.len();
+        context.sink.put(session, batch.messages).await?;
+        Ok((batch.last, messages))
+    })
+}
+
+/// Acknowledges everything up to this delivery.
+async fn acknowledge<S>(context: &Context<S>, proof: &Proof, (last, messages): (Acker, usize)) {
+    // Anything but `Ok(true)` says that the channel is gone: the stream's end is on its way with the reason.
+    if let Ok(true) = last.ack(BasicAckOptions { multiple: true }).await {
+        context.status.count_acknowledged(messages);
+        proof.given();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_at_the_bound_is_whole_and_beyond_it_cut() {
+        assert_eq!(bounded(vec![7; 5000], 5000), (5000, vec![7; 5000]));
+        assert_eq!(bounded(vec![7; 5001], 5000), (5001, vec![7; KEPT_OF_OVERSIZED]));
+        assert_eq!(bounded(vec![7; 11], 10), (11, vec![7; 10]));
+    }
+}

@@ -1,0 +1,248 @@
+//! One queue through a session: look for it, consume it, look for it again.
+//!
+//! Its promise: the queue is never declared, only looked at; what is wrong with it is said once, with what to do, and
+//! ends neither the session nor the other queues.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, Consumer, ErrorKind};
+
+use super::cause::sanitize;
+use super::consume::{self, consume};
+use super::outage::length;
+use super::session::{Ended, Proof};
+use super::{Cause, Context, Host, QueueState, SessionId, Settings, Sink};
+
+/// However long it is missing, a queue is found this soon after it appears.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a queue cannot be consumed although there is a broker. Compared to say each only once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// 404
+    Missing,
+    /// 403
+    NoRight,
+    /// 405
+    Locked,
+    /// 406
+    Precondition(String),
+    /// The end of the stream, by a `basic.cancel` from the broker; a deleted queue is found missing next.
+    Cancelled,
+    /// Any other reply code that closes the channel, not the connection.
+    Closed(u16, String),
+    /// AMQP has no room for the name.
+    NameTooLong,
+}
+
+/// What an attempt to consume met.
+enum Obstacle {
+    Trouble(Trouble),
+    Lost(Cause),
+}
+
+/// A queue as one session sees it.
+pub(super) struct Tender<S> {
+    pub(super) context: Context<S>,
+    pub(super) session: SessionId,
+    pub(super) proof: Arc<Proof>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) host: Host,
+    pub(super) queue: Arc<str>,
+}
+
+impl<S: Sink> Tender<S> {
+    /// Consumes, whenever that is possible, until the session ends.
+    pub(super) async fn tend(mut self) -> Ended {
+        let mut said: Option<(Trouble, Timestamp)> = None;
+        let mut failures = 0;
+        loop {
+            let trouble = match self.attempt().await {
+                Err(Obstacle::Lost(cause)) => return Ended::Lost(cause),
+                Err(Obstacle::Trouble(trouble)) => trouble,
+                Ok((channel, consumer)) => {
+                    self.say_consuming(said.take());
+                    let before = self.proof.count();
+                    let end = consume(&self.context, self.session, &self.proof, &self.queue, &channel, consumer).await;
+                    if self.proof.count() > before {
+                        failures = 0;
+                    }
+                    match end {
+                        consume::End::Stopped => return Ended::Stopped,
+                        consume::End::Refused => return Ended::Refused,
+                        consume::End::Cancelled => Trouble::Cancelled,
+                        consume::End::Failed(error) => match Trouble::from_lapin(&error) {
+                            Ok(trouble) => trouble,
+                            Err(cause) => return Ended::Lost(cause),
+                        },
+                    }
+                }
+            };
+            self.say_trouble(&mut said, trouble);
+            failures += 1;
+            let pause = self.context.settings.reconnect.delay(failures, rand::random()).min(LONGEST_PAUSE);
+            if self.context.stop.or(tokio::time::sleep(pause)).await.is_none() {
+                return Ended::Stopped;
+            }
+        }
+    }
+
+    /// On a new channel each time: a refusal closes it.
+    async fn attempt(&self) -> Result<(Channel, Consumer), Obstacle> {
+        let name = ShortString::try_new(&*self.queue).map_err(|_| Obstacle::Trouble(Trouble::NameTooLong))?;
+        let opened = self.open(name).await;
+        opened.map_err(|error| Trouble::from_lapin(&error).map_or_else(Obstacle::Lost, Obstacle::Trouble))
+    }
+
+    async fn open(&self, name: ShortString) -> lapin::Result<(Channel, Consumer)> {
+        let channel = self.connection.create_channel().await?;
+        let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(name.clone(), look, FieldTable::default()).await?;
+        channel.basic_qos(self.context.settings.prefetch, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
+        Ok((channel, consumer))
+    }
+
+    fn say_consuming(&self, trouble: Option<(Trouble, Timestamp)>) {
+        let since = Timestamp::now();
+        match trouble {
+            None => tracing::info!(queue.name = %self.queue, "consuming"),
+            Some((trouble, from)) => {
+                let pause = length(from, since);
+                tracing::info!(queue.name = %self.queue, "consuming again after {pause}: it was {}", trouble.word());
+            }
+        }
+        self.context.status.set_queue(&self.queue, QueueState::Consuming { since });
+        self.proof.settled();
+    }
+
+    fn say_trouble(&self, said: &mut Option<(Trouble, Timestamp)>, trouble: Trouble) {
+        let since = said.as_ref().map_or_else(Timestamp::now, |(_, since)| *since);
+        // A consumer cancelled because its queue was deleted finds out at the next look.
+        if trouble != Trouble::Cancelled && said.as_ref().is_none_or(|(before, _)| *before != trouble) {
+            tracing::warn!(queue.name = %self.queue, "{}", self.advise(&trouble));
+        }
+        let cause = trouble.word().to_owned();
+        self.context.status.set_queue(&self.queue, QueueState::Waiting { since, cause });
+        self.proof.settled();
+        *said = Some((trouble, since));
+    }
+
+    /// What is wrong and what to do about it.
+    fn advise(&self, trouble: &Trouble) -> String {
+        let Settings { vhost, .. } = &*self.context.settings;
+        let queue = &self.queue;
+        match trouble {
+            Trouble::Missing => format!(
+                "queue `{queue}` does not exist in virtual host `{vhost}`; waiting for it. For Keystone to declare it, \
+                 keystone.conf needs: [oslo_messaging_notifications] topics = notifications,{}",
+                topic(queue)
+            ),
+            Trouble::NoRight => format!(
+                "user `{}` may not read queue `{queue}` in virtual host `{vhost}`; waiting for the right. To give it: \
+                 {}",
+                self.host.user,
+                self.set_permissions()
+            ),
+            Trouble::Locked => format!(
+                "queue `{queue}` is exclusive to another connection; waiting. Whoever declared it with `exclusive` \
+                 has to close"
+            ),
+            Trouble::NameTooLong => format!("queue `{queue}` cannot exist: AMQP allows 255 bytes; change the settings"),
+            other => format!("queue `{queue}`: {other}; trying again"),
+        }
+    }
+
+    /// The least that is needed, for all queues: the command replaces what was granted before.
+    fn set_permissions(&self) -> String {
+        let names: Vec<_> = self.context.settings.queues.iter().map(|queue| escape_regex(queue)).collect();
+        let read = match names.as_slice() {
+            [one] => format!("^{one}$"),
+            several => format!("^({})$", several.join("|")),
+        };
+        let [vhost, user, read] = [&self.context.settings.vhost, &self.host.user, &read].map(|word| quote(word));
+        format!("rabbitmqctl set_permissions -p {vhost} {user} '^$' '^$' {read}")
+    }
+}
+
+impl Trouble {
+    /// `Err` if it is the connection's end, not only the channel's.
+    fn from_lapin(error: &lapin::Error) -> Result<Self, Cause> {
+        let ErrorKind::ProtocolError(reply) = error.kind() else { return Err(Cause::from_lapin(error)) };
+        if !error.is_amqp_soft_error() {
+            return Err(Cause::from_lapin(error));
+        }
+        let text = || sanitize(reply.get_message().as_str());
+        Ok(match reply.get_id() {
+            403 => Self::NoRight,
+            404 => Self::Missing,
+            405 => Self::Locked,
+            406 => Self::Precondition(text()),
+            code => Self::Closed(code, text()),
+        })
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::NoRight => "not readable for us",
+            Self::Locked => "exclusive to another connection",
+            Self::Precondition(_) | Self::Closed(..) => "closed by the broker",
+            Self::Cancelled => "cancelled by the broker",
+            Self::NameTooLong => "not a possible name",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Precondition(text) => write!(f, "the broker closed the channel ({text})"),
+            Self::Closed(code, text) => write!(f, "the broker closed the channel with {code} ({text})"),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
+/// The topic whose notifications Keystone puts into this queue: its name without the priority.
+fn topic(queue: &str) -> &str {
+    queue.rsplit_once('.').map_or(queue, |(topic, _)| topic)
+}
+
+/// For Erlang's `re`, which is Perl's.
+fn escape_regex(text: &str) -> String {
+    text.chars().fold(String::new(), |mut escaped, c| {
+        if c.is_ascii_punctuation() && !matches!(c, '_' | '-') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+        escaped
+    })
+}
+
+/// For a POSIX shell; words that need no quotes get some where a regular expression is likely.
+fn quote(word: &str) -> String {
+    let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '/' | '.'));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_the_shell_and_for_regular_expressions() {
+        assert_eq!(topic("cadfd.info"), "cadfd");
+        assert_eq!(topic("plain"), "plain");
+        assert_eq!(escape_regex("a_b-c.info"), r"a_b-c\.info");
+        assert_eq!(quote("/"), "/");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(r"^cadfd\.info$"), r"'^cadfd\.info$'");
+    }
+}

@@ -1,0 +1,152 @@
+//! One connection: a task for each of its queues, from the first look to the orderly end.
+//!
+//! Its promise: whatever ends it, it ends as a whole and in bounded time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use lapin::Event;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::cause::sanitize;
+use super::dial::Link;
+use super::queue::Tender;
+use super::{Cause, Context, Host, SessionId, Sink, State};
+
+/// From the request to stop until what is in flight is committed and acknowledged.
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
+
+/// For the broker's answer to our farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How a session, or one of its queues, ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// We were asked to.
+    Stopped,
+    /// The sink did not keep a batch.
+    Refused,
+    /// There is no connection any more.
+    Lost(Cause),
+}
+
+/// What a session has shown: that its queues were looked at, and that it does its work.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    acknowledged: AtomicU64,
+    is_settled: AtomicBool,
+    settled: Notify,
+}
+
+impl Proof {
+    /// A batch was acknowledged.
+    pub(super) fn given(&self) {
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Batches acknowledged.
+    pub(super) fn count(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// A queue is being consumed, or it is known why not.
+    pub(super) fn settled(&self) {
+        if !self.is_settled.swap(true, Ordering::Relaxed) {
+            self.settled.notify_one();
+        }
+    }
+
+    /// Resolves once, when the first queue is settled.
+    pub(super) async fn until_settled(&self) {
+        self.settled.notified().await;
+    }
+}
+
+/// Consumes every queue over this connection until the first of them ends it.
+pub(super) async fn run<S: Sink>(
+    context: &Context<S>,
+    link: Link,
+    host: &Host,
+    session: SessionId,
+    proof: &Arc<Proof>,
+) -> Ended {
+    let Link { connection, socket } = link;
+    let connection = Arc::new(connection);
+    let events = connection.events_listener();
+    let since = Timestamp::now();
+    context.status.set(State::Connected { host: host.to_string(), since, blocked: None });
+    let mut queues = JoinSet::new();
+    for queue in &context.settings.queues {
+        let tender = Tender {
+            context: context.clone(),
+            session,
+            proof: Arc::clone(proof),
+            connection: Arc::clone(&connection),
+            host: host.clone(),
+            queue: Arc::from(queue.as_str()),
+        };
+        queues.spawn(tender.tend());
+    }
+    let mut stop = context.stop.clone();
+    let ended = tokio::select! {
+        ended = first_end(&mut queues) => ended,
+        cause = watch(context, events) => Ended::Lost(cause),
+        () = stop.requested() => {
+            // All queues stop by themselves.
+            if timeout(DRAIN, async { while queues.join_next().await.is_some() {} }).await.is_err() {
+                tracing::warn!("stopped without the last acknowledgements: no answer from broker or store; \
+                                the messages come again, and are known");
+            }
+            Ended::Stopped
+        }
+    };
+    queues.shutdown().await;
+    // Politely, unless it is dead anyway. Whatever comes of it, `socket` shuts the socket.
+    let _ = timeout(FAREWELL, connection.close(200, "OK".into())).await;
+    drop(connection);
+    drop(socket);
+    ended
+}
+
+async fn first_end(queues: &mut JoinSet<Ended>) -> Ended {
+    match queues.join_next().await {
+        Some(Ok(ended)) => ended,
+        Some(Err(error)) => Ended::Lost(Cause::Broken(format!("a task of the intake failed: {error}"))),
+        None => Ended::Lost(Cause::Broken("no queue is configured".to_owned())),
+    }
+}
+
+/// Says when the broker blocks us, and resolves with the connection's end.
+async fn watch<S>(context: &Context<S>, events: impl futures_util::Stream<Item = Event>) -> Cause {
+    tokio::pin!(events);
+    let mut blocked = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                let reason = sanitize(&reason);
+                if !std::mem::replace(&mut blocked, true) {
+                    tracing::warn!(
+                        "the broker blocks this connection ({reason}): it is short of memory or disk, and \
+                         acknowledgements wait; free some, and see `rabbitmqctl list_queues name messages`"
+                    );
+                }
+                context.status.set_blocked(Some(reason));
+            }
+            Event::ConnectionUnblocked => {
+                blocked = false;
+                tracing::info!("the broker no longer blocks this connection");
+                context.status.set_blocked(None);
+            }
+            // A soft error is the end of one channel, and its queue's business.
+            Event::Error(error) if !error.is_amqp_soft_error() => return Cause::from_lapin(&error),
+            _ => {}
+        }
+    }
+    // lapin keeps the sender as long as there is a connection.
+    std::future::pending().await
+}
