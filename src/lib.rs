@@ -3,6 +3,10 @@
 pub mod event;
 pub mod text;
 
+pub mod rule;
+pub mod template;
+
+pub mod record;
 pub mod retry;
 pub mod secret;
 

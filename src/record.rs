@@ -1,0 +1,231 @@
+//! The records of the audit trail: what a line holds.
+//!
+//! Its promise: one ASCII JSON object a line, whose first member is the sequence number `seq` and whose second is
+//! `type`; nothing in it can break the line. The store gives the number, so what is made here is the rest of the line.
+
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::event::Event;
+use crate::text::to_ascii_json;
+
+/// What follows `{"seq":17,` in the line of `record`, without the line's end.
+#[must_use]
+pub fn rest_of_line(record: &Record<'_>) -> Vec<u8> {
+    // Serializing fails only for maps whose keys are no strings, which no record has.
+    let mut json = to_ascii_json(record).unwrap_or_else(|_| br#"{"type":"unwritable"}"#.to_vec());
+    // The brace is written by `line`.
+    json.remove(0);
+    json
+}
+
+/// The whole line.
+#[must_use]
+pub fn line(seq: u64, rest: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(rest.len() + 32);
+    line.extend_from_slice(b"{\"seq\":");
+    line.extend_from_slice(seq.to_string().as_bytes());
+    line.push(b',');
+    line.extend_from_slice(rest);
+    line.push(b'\n');
+    line
+}
+
+/// The number of a whole line, with or without its end; `None` where it is no record.
+#[must_use]
+pub fn seq_of(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"{\"seq\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
+    let whole = rest.get(digits) == Some(&b',') && line.trim_ascii_end().ends_with(b"}");
+    whole.then_some(number)
+}
+
+/// One record. Times are RFC 3339, UTC, microseconds.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record<'a> {
+    /// A notification.
+    Event {
+        /// The normalised event, its fields beside the others.
+        #[serde(flatten)]
+        event: &'a Event,
+        /// Where it came from.
+        source: Source<'a>,
+        /// When cadfd received it.
+        #[serde(serialize_with = "rfc3339")]
+        received: Timestamp,
+        /// What it triggered.
+        planned: &'a [Planned],
+    },
+    /// A message that could not be decoded; its bytes are in quarantine.
+    Quarantine {
+        /// When cadfd received it.
+        #[serde(serialize_with = "rfc3339")]
+        received: Timestamp,
+        /// Where it came from.
+        source: Source<'a>,
+        /// Why.
+        reason: &'a str,
+        /// Its length in bytes.
+        size: u64,
+        /// SHA-256 of the kept bytes, in hexadecimal.
+        sha256: &'a str,
+    },
+    /// The outcome of a delivery.
+    Delivery {
+        /// When it ended.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// Its id, as the receiver saw it.
+        delivery: &'a str,
+        /// The event's record.
+        event_seq: u64,
+        /// The event's message.
+        message_id: &'a str,
+        /// The event's type.
+        event_type: &'a str,
+        /// The rule that planned it.
+        rule: &'a str,
+        /// Where it went.
+        destination: &'a str,
+        /// `done` or `given_up`.
+        outcome: &'static str,
+        /// Attempts made, the last included.
+        attempts: u32,
+        /// Why it was given up.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        /// The first kilobyte of the receiver's answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reply: Option<&'a str>,
+        /// What the receiver told: a status, a build's number and result.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<&'a serde_json::Map<String, Value>>,
+    },
+    /// cadfd started.
+    Start {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// Its version.
+        version: &'a str,
+        /// The machine's name.
+        host: &'a str,
+        /// The process.
+        pid: u32,
+        /// The queues it consumes.
+        queues: &'a [String],
+        /// How many rules are in force.
+        rules: usize,
+    },
+    /// Settings and rules were read again and are in force.
+    Reload {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// How many rules are in force.
+        rules: usize,
+    },
+    /// cadfd stopped as it was told to.
+    Stop {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// What told it to: a signal's name.
+        cause: &'a str,
+    },
+    /// The broker is lost.
+    BrokerLost {
+        /// When the outage began.
+        #[serde(serialize_with = "rfc3339")]
+        from: Timestamp,
+        /// Why.
+        cause: &'a str,
+    },
+    /// The broker is found again.
+    BrokerFound {
+        /// When the outage began.
+        #[serde(serialize_with = "rfc3339")]
+        from: Timestamp,
+        /// When it ended.
+        #[serde(serialize_with = "rfc3339")]
+        to: Timestamp,
+        /// Connections tried meanwhile.
+        attempts: u32,
+        /// Why it was lost.
+        cause: &'a str,
+    },
+    /// Something that was kept had to be dropped to stay within a bound of the settings.
+    Dropped {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// What: `log_lines`, `quarantined_messages` or `given_up_deliveries`.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The bound.
+        reason: &'a str,
+    },
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Source<'a> {
+    /// The queue it was consumed from.
+    pub queue: &'a str,
+    /// The exchange it was published to.
+    pub exchange: &'a str,
+    /// Its routing key.
+    pub routing_key: &'a str,
+    /// Whether the broker had delivered it before.
+    pub redelivered: bool,
+}
+
+/// What an event triggered, as the trail and `explain` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// The rule's name.
+    pub rule: String,
+    /// Where to: `log`, `slack.ops`.
+    pub to: String,
+    /// The delivery's id; absent for `log`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// Why the rule or its action could not be evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A time as records write it: RFC 3339, UTC, microseconds.
+#[must_use]
+pub fn time(at: Timestamp) -> String {
+    DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&at)
+}
+
+fn rfc3339<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time(*at))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_starts_with_its_number_and_type() {
+        let at = Timestamp::from_millisecond(1_795_244_603_274).unwrap();
+        let rest = rest_of_line(&Record::Stop { at, cause: "SIGTERM\n\u{202e}" });
+        let whole = line(17, &rest);
+        let text = std::str::from_utf8(&whole).unwrap();
+        assert!(text.starts_with(r#"{"seq":17,"type":"stop","at":""#), "{text}");
+        assert!(text.ends_with("\"cause\":\"SIGTERM\\n\\u202e\"}\n"), "{text}");
+        assert_eq!(seq_of(&whole), Some(17));
+        assert_eq!(seq_of(&whole[..whole.len() - 2]), None);
+        assert_eq!(seq_of(b"2026-11-21 something else"), None);
+        assert_eq!(time(Timestamp::from_second(0).unwrap()), "1970-01-01T00:00:00.000000Z");
+    }
+}

@@ -1,0 +1,260 @@
+//! The rule table: which event leads to which actions.
+//!
+//! Its promise: pure; the same event and the same rules always give the same [`Plan`], down to the deliveries' ids. A
+//! rule is looked at only for event types that its globs match, however many rules there are.
+
+mod act;
+mod matcher;
+pub mod sample;
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sha2::{Digest, Sha256};
+
+pub use act::{Act, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
+pub use matcher::{GlobError, Globs};
+
+use crate::action::Request;
+use crate::event::{Event, Outcome};
+use crate::record::Planned;
+use crate::template::{Condition, View};
+
+/// Event types whose matching rules are remembered; a stranger cannot choose them, a strange service could.
+const REMEMBERED_TYPES: usize = 4096;
+
+/// One rule, checked and compiled.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name, unique in the table.
+    pub name: String,
+    /// Which event types it is about.
+    pub event_type: Globs,
+    /// Which outcomes; `None` for all.
+    pub outcome: Option<Vec<Outcome>>,
+    /// What else must be true.
+    pub when: Option<Condition>,
+    /// Whether no later rule is looked at when this one matches.
+    pub is_final: bool,
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// What is done.
+    pub actions: Vec<Act>,
+}
+
+/// Why a rule applies to an event, or why it does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It applies.
+    Matches,
+    /// It says `enabled = false`.
+    Disabled,
+    /// No glob matches the event type, or one excludes it.
+    EventType,
+    /// It wants another outcome.
+    Outcome,
+    /// Its condition is not true.
+    When,
+    /// Its condition cannot be evaluated for this event.
+    Failed(String),
+    /// An earlier rule, named here, matched and said `final = true`.
+    AfterFinal(String),
+}
+
+/// An event on its way through the rules: its view is made once, and only if a rule asks for it.
+pub struct Subject<'a> {
+    event: &'a Event,
+    view: OnceCell<View>,
+}
+
+impl<'a> Subject<'a> {
+    /// Wraps an event.
+    #[must_use]
+    pub fn new(event: &'a Event) -> Self {
+        Self { event, view: OnceCell::new() }
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn event(&self) -> &'a Event {
+        self.event
+    }
+
+    /// What conditions and templates see.
+    pub fn view(&self) -> &View {
+        self.view.get_or_init(|| View::new(&self.event.structured()))
+    }
+}
+
+impl Rule {
+    /// Whether it applies, the event type aside.
+    fn verdict(&self, subject: &Subject<'_>) -> Verdict {
+        if !self.enabled {
+            return Verdict::Disabled;
+        }
+        if self.outcome.as_ref().is_some_and(|wanted| !wanted.contains(&subject.event.outcome)) {
+            return Verdict::Outcome;
+        }
+        match self.when.as_ref().map(|when| when.is_true(subject.view())) {
+            None | Some(Ok(true)) => Verdict::Matches,
+            Some(Ok(false)) => Verdict::When,
+            Some(Err(error)) => Verdict::Failed(error.to_string()),
+        }
+    }
+}
+
+/// A delivery as it was planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedDelivery {
+    /// Derived from the message's id, the rule's name and the action's place in it.
+    pub id: String,
+    /// The destination's name: `slack.ops`.
+    pub destination: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The rendered request, or why it could not be rendered.
+    pub request: Result<Request, String>,
+}
+
+/// What is to be done about one event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// For the trail: every action, and every rule that could not be evaluated.
+    pub planned: Vec<Planned>,
+    /// For the outbox.
+    pub deliveries: Vec<PlannedDelivery>,
+    /// For standard output: lines with their ends.
+    pub log: Option<String>,
+}
+
+/// All rules, in order.
+#[derive(Debug, Default)]
+pub struct RuleTable {
+    rules: Vec<Rule>,
+    by_type: RwLock<HashMap<String, Arc<[usize]>>>,
+}
+
+impl RuleTable {
+    /// A table of these rules, in this order.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self { rules, by_type: RwLock::default() }
+    }
+
+    /// How many rules it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Its rules, in order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What is to be done about an event; `colour` for lines on a terminal.
+    #[must_use]
+    pub fn plan(&self, event: &Event, colour: bool) -> Plan {
+        let subject = Subject::new(event);
+        let mut plan = Plan::default();
+        for rule in self.candidates(&event.event_type).iter().filter_map(|at| self.rules.get(*at)) {
+            match rule.verdict(&subject) {
+                Verdict::Matches => {
+                    plan_rule(rule, &subject, colour, &mut plan);
+                    if rule.is_final {
+                        break;
+                    }
+                }
+                Verdict::Failed(error) => {
+                    let (rule, to) = (rule.name.clone(), "when".to_owned());
+                    plan.planned.push(Planned { rule, to, delivery: None, error: Some(error) });
+                }
+                _ => {}
+            }
+        }
+        plan
+    }
+
+    /// Why each rule applies or does not, in order.
+    #[must_use]
+    pub fn verdicts(&self, subject: &Subject<'_>) -> Vec<(&Rule, Verdict)> {
+        let mut ended_by: Option<&str> = None;
+        let mut verdicts = Vec::with_capacity(self.rules.len());
+        for rule in &self.rules {
+            let verdict = match ended_by {
+                Some(name) => Verdict::AfterFinal(name.to_owned()),
+                None if !rule.event_type.matches(&subject.event.event_type) => Verdict::EventType,
+                None => rule.verdict(subject),
+            };
+            if verdict == Verdict::Matches && rule.is_final {
+                ended_by = Some(&rule.name);
+            }
+            verdicts.push((rule, verdict));
+        }
+        verdicts
+    }
+
+    /// The rules whose globs match, by their places.
+    fn candidates(&self, event_type: &str) -> Arc<[usize]> {
+        if let Some(known) = self.by_type.read().unwrap_or_else(PoisonError::into_inner).get(event_type) {
+            return Arc::clone(known);
+        }
+        let matching = |(at, rule): (usize, &Rule)| (rule.enabled && rule.event_type.matches(event_type)).then_some(at);
+        let found: Arc<[usize]> = self.rules.iter().enumerate().filter_map(matching).collect();
+        let mut by_type = self.by_type.write().unwrap_or_else(PoisonError::into_inner);
+        if by_type.len() < REMEMBERED_TYPES {
+            by_type.insert(event_type.to_owned(), Arc::clone(&found));
+        }
+        found
+    }
+}
+
+fn plan_rule(rule: &Rule, subject: &Subject<'_>, colour: bool, plan: &mut Plan) {
+    for (at, act) in rule.actions.iter().enumerate() {
+        let mut planned = Planned { rule: rule.name.clone(), to: act.to().to_owned(), delivery: None, error: None };
+        if let Act::Log(log) = act {
+            match log.line(subject, colour) {
+                Ok(line) => {
+                    let lines = plan.log.get_or_insert_default();
+                    lines.push_str(&line);
+                    lines.push('\n');
+                }
+                Err(error) => planned.error = Some(error.to_string()),
+            }
+        } else {
+            let id = delivery_id(&subject.event.message_id, &rule.name, at);
+            let request = act.request(subject, &rule.name, &id).map_err(|error| error.to_string());
+            planned.delivery = Some(id.clone());
+            planned.error = request.as_ref().err().cloned();
+            let (destination, rule) = (act.to().to_owned(), rule.name.clone());
+            plan.deliveries.push(PlannedDelivery { id, destination, rule, request });
+        }
+        plan.planned.push(planned);
+    }
+}
+
+/// The same message, rule and action always give the same id: planned again after a crash, or by a second daemon, it
+/// is the same delivery to its receiver.
+fn delivery_id(message_id: &str, rule: &str, at: usize) -> String {
+    let mut digest = Sha256::new();
+    for part in [message_id, rule, &at.to_string()] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().take(16).fold(String::with_capacity(32), |mut id, byte| {
+        let _infallible = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+#[cfg(test)]
+mod tests;
