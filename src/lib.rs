@@ -10,5 +10,8 @@ pub mod record;
 pub mod retry;
 pub mod secret;
 
+mod quiet;
+
 pub mod action;
 pub mod intake;
+pub mod store;

@@ -1,0 +1,167 @@
+//! What the writer knows without asking SQLite: the next number, how much waits where.
+//!
+//! Its promise: it says what the tables say; after a failed transaction it is made anew from them.
+
+use std::collections::{HashMap, VecDeque};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Follower, Position};
+
+/// Rows and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.rows += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn take(&mut self, bytes: u64) {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// A record on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pending {
+    seq: u64,
+    bytes: u64,
+    has_log: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) next_seq: u64,
+    pub(super) file_seq: u64,
+    pub(super) file: Option<(u64, u64)>,
+    pub(super) log_seq: u64,
+    pub(super) waiting: HashMap<String, Tally>,
+    pub(super) given_up: Tally,
+    pub(super) quarantine_bytes: u64,
+    pub(super) backlog_bytes: u64,
+    pending: VecDeque<Pending>,
+    /// Whether `file_seq`, `file` or `log_seq` differ from the table `meta`.
+    pub(super) marks_changed: bool,
+}
+
+impl Books {
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let meta = |key: &str| -> rusqlite::Result<Option<u64>> {
+            let value = connection
+                .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, i64>(0))
+                .optional()?;
+            // Stored as SQLite's signed integers; a device number may use the highest bit.
+            Ok(value.map(i64::cast_unsigned))
+        };
+        let mut books = Self {
+            next_seq: meta("next_seq")?.unwrap_or(1),
+            file_seq: meta("file_seq")?.unwrap_or(0),
+            file: meta("file_dev")?.zip(meta("file_ino")?),
+            log_seq: meta("log_seq")?.unwrap_or(0),
+            ..Self::default()
+        };
+        books.count_outbox(connection)?;
+        books.quarantine_bytes =
+            connection.query_row("SELECT coalesce(sum(length(body)), 0) FROM quarantine", [], |row| row.get(0))?;
+        let mut statement = connection
+            .prepare("SELECT seq, length(line) + coalesce(length(log), 0), log IS NOT NULL FROM trail ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            books.push(row.get(0)?, row.get(1)?, row.get(2)?);
+        }
+        Ok(books)
+    }
+
+    /// Counts the deliveries anew: the command line changed them.
+    pub(super) fn count_outbox(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.waiting.clear();
+        self.given_up = Tally::default();
+        let mut statement =
+            connection.prepare("SELECT destination, state, count(*), sum(bytes) FROM delivery GROUP BY 1, 2")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let tally = Tally { rows: row.get(2)?, bytes: row.get(3)? };
+            match row.get(1)? {
+                0 => drop(self.waiting.insert(row.get(0)?, tally)),
+                1 => {
+                    self.given_up.rows += tally.rows;
+                    self.given_up.bytes += tally.bytes;
+                }
+                _discarded => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn position(&self) -> Position {
+        let Self { file_seq, file, log_seq, next_seq, .. } = *self;
+        Position { file_seq, file, log_seq, next_seq }
+    }
+
+    /// All waiting deliveries.
+    pub(super) fn outbox(&self) -> Tally {
+        self.waiting
+            .values()
+            .fold(Tally::default(), |sum, tally| Tally { rows: sum.rows + tally.rows, bytes: sum.bytes + tally.bytes })
+    }
+
+    /// A record was added to the trail.
+    pub(super) fn push(&mut self, seq: u64, bytes: u64, has_log: bool) {
+        self.pending.push_back(Pending { seq, bytes, has_log });
+        self.backlog_bytes += bytes;
+    }
+
+    /// A follower has written all up to `seq`.
+    pub(super) fn mark(&mut self, follower: Follower, seq: u64) {
+        match follower {
+            Follower::File { dev, ino } => {
+                self.file_seq = self.file_seq.max(seq);
+                self.file = Some((dev, ino));
+            }
+            Follower::Log => self.log_seq = self.log_seq.max(seq),
+        }
+        self.marks_changed = true;
+    }
+
+    /// The highest record that every follower has written, if there are rows to delete.
+    pub(super) fn pop_written(&mut self) -> Option<u64> {
+        let mut last = None;
+        while let Some(front) = self.pending.front().copied()
+            && front.seq <= self.file_seq
+            && (!front.has_log || front.seq <= self.log_seq)
+        {
+            self.backlog_bytes -= front.bytes;
+            self.pending.pop_front();
+            last = Some(front.seq);
+        }
+        last
+    }
+
+    /// Gives up the lines for standard output that keep records from going; says how many.
+    pub(super) fn drop_logs(&mut self) -> usize {
+        let behind = |p: &&Pending| p.has_log && p.seq > self.log_seq && p.seq <= self.file_seq;
+        let dropped = self.pending.iter().filter(behind).count();
+        if dropped > 0 {
+            self.mark(Follower::Log, self.file_seq);
+        }
+        dropped
+    }
+
+    pub(super) fn save_marks(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+        statement.execute(params!["file_seq", self.file_seq])?;
+        statement.execute(params!["log_seq", self.log_seq])?;
+        if let Some((dev, ino)) = self.file {
+            statement.execute(params!["file_dev", dev.cast_signed()])?;
+            statement.execute(params!["file_ino", ino.cast_signed()])?;
+        }
+        self.marks_changed = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! What the store is given to keep, and what it makes of it.
+
+use jiff::Timestamp;
+
+use crate::record::{self, Record};
+
+/// How a message is told from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// By its `message_id`: the same again is a repeat.
+    Message(String),
+    /// An undecodable message has no id. The same bytes are a repeat only where the broker says that it
+    /// delivered them before: two empty messages are two messages.
+    Unreadable {
+        /// SHA-256 of its bytes, in hexadecimal.
+        digest: String,
+        /// AMQP's `redelivered`.
+        redelivered: bool,
+    },
+    /// A record of cadfd's own.
+    Own,
+}
+
+/// One message, or one thing cadfd did itself, with all that is to be kept of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Tells repeats.
+    pub key: Key,
+    /// The trail's record without its sequence number: what follows `{"seq":17,`, without the line's end.
+    pub record: Vec<u8>,
+    /// Lines for standard output, if any, each with its end.
+    pub log: Option<String>,
+    /// What is to be delivered.
+    pub deliveries: Vec<NewDelivery>,
+    /// The message itself, where it could not be decoded.
+    pub unreadable: Option<Unreadable>,
+}
+
+/// A planned delivery.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// The id that the receiver sees; the same when the same message is planned again.
+    pub id: String,
+    /// The destination's name, such as `slack.ops`.
+    pub destination: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The message's id.
+    pub message_id: String,
+    /// The message's event type.
+    pub event_type: String,
+    /// The rendered request as JSON, or why it could not be rendered (then it is given up from the start).
+    pub request: Result<String, String>,
+}
+
+impl NewDelivery {
+    /// The record of its end, where that is no attempt's: its template failed, or there was no room or time for it.
+    pub(super) fn given_up(&self, at: Timestamp, event_seq: u64, attempts: u32, reason: &str) -> Vec<u8> {
+        record::rest_of_line(&Record::Delivery {
+            at,
+            delivery: &self.id,
+            event_seq,
+            message_id: &self.message_id,
+            event_type: &self.event_type,
+            rule: &self.rule,
+            destination: &self.destination,
+            outcome: "given_up",
+            attempts,
+            reason: Some(reason),
+            reply: None,
+            detail: None,
+        })
+    }
+}
+
+/// A message that could not be decoded.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// SHA-256 of the kept bytes, in hexadecimal.
+    pub digest: String,
+    /// The queue it came from.
+    pub queue: String,
+    /// The exchange it was published to.
+    pub exchange: String,
+    /// Its routing key.
+    pub routing_key: String,
+    /// Why it could not be decoded.
+    pub reason: String,
+    /// Its whole length in bytes.
+    pub size: u64,
+    /// Its bytes, or the first of them.
+    pub body: Vec<u8>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Entries that are new.
+    pub new: usize,
+    /// Entries that had been taken before.
+    pub repeats: usize,
+}

@@ -1,0 +1,184 @@
+//! Opening the store's file: permissions, pragmas, the lock, migrations.
+//!
+//! Its promise: one daemon at a time; an older schema is carried forward, a newer one is refused untouched.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// The store's file within the state directory.
+pub(super) const FILE: &str = "cadfd.db";
+
+/// Each step carries the schema from its index to the next version (`PRAGMA user_version`).
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+
+/// How long a command line beside the daemon, or the daemon beside a command line, waits for the other's transaction.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Why the store could not be opened. Each says the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory or a file in it cannot be made or opened.
+    #[error("{path}: {source}; this needs to run as the daemon's user, who must be able to write there")]
+    Io {
+        /// What was to be opened.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Another process holds the lock.
+    #[error("{0} is in use by another cadfd; a second one needs a [state] dir of its own")]
+    Locked(PathBuf),
+    /// Written by a later version.
+    #[error("{path} has schema version {found}, this program knows up to {known}; install the newer cadfd again")]
+    Newer {
+        /// The store's file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The highest version this program knows.
+        known: usize,
+    },
+    /// There is no store yet.
+    #[error("{0} does not exist; has cadfd run with these settings yet?")]
+    Absent(PathBuf),
+    /// SQLite cannot work with it.
+    #[error("{path}: {source}; if the file is damaged, move it away: the audit trail keeps its numbering")]
+    Sqlite {
+        /// The store's file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl OpenError {
+    /// Whether it may pass by itself: the disk is full, or fails.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => may_pass(source),
+            Self::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+            }
+            Self::Locked(_) | Self::Newer { .. } | Self::Absent(_) => false,
+        }
+    }
+}
+
+/// Whether an error of input or output may pass by itself: a full disk, a quota, a disk that fails.
+#[must_use]
+pub fn may_pass(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error() == Some(EIO)
+}
+
+/// "Input/output error", which has no [`io::ErrorKind`]; the number is the same on every Linux.
+const EIO: i32 = 5;
+
+/// Makes the directory (0750) and the file (0640) where they are missing, takes the lock, migrates.
+///
+/// The lock is held for as long as the returned file lives.
+pub(super) fn open(dir: &Path) -> Result<(Connection, File), OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { path, source }
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io(dir))?;
+    let writable = |path: &Path| OpenOptions::new().create(true).append(true).mode(0o640).open(path);
+    let lock_path = dir.join("cadfd.lock");
+    let lock = writable(&lock_path).map_err(io(&lock_path))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::Locked(dir.to_owned()),
+        TryLockError::Error(source) => OpenError::Io { path: lock_path.clone(), source },
+    })?;
+    let path = dir.join(FILE);
+    writable(&path).map_err(io(&path))?;
+    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    let mut connection = Connection::open(&path).map_err(sqlite)?;
+    configure(&connection).map_err(sqlite)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
+    migrate(&mut connection, &path)?;
+    Ok((connection, lock))
+}
+
+/// A further connection to a store that exists: the workers' reads, and the command line's.
+pub(super) fn open_beside(dir: &Path) -> Result<Connection, OpenError> {
+    let path = dir.join(FILE);
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Err(OpenError::Absent(path)),
+        Err(source) => return Err(OpenError::Io { path, source }),
+    }
+    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
+    configure(&connection).map_err(sqlite)?;
+    let found = version(&connection).map_err(sqlite)?;
+    if found > MIGRATIONS.len() {
+        return Err(OpenError::Newer { path, found, known: MIGRATIONS.len() });
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    // A power cut after the commit must not take the commit back: the message is acknowledged by then.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -8 * 1024)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let found = version(connection).map_err(sqlite)?;
+    if found > MIGRATIONS.len() {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() });
+    }
+    for (at, step) in MIGRATIONS.iter().enumerate().skip(found) {
+        let transaction = connection.transaction().map_err(sqlite)?;
+        transaction.execute_batch(step).map_err(sqlite)?;
+        transaction.pragma_update(None, "user_version", at + 1).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_refused_and_permissions_are_narrow() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let held = open(&state).unwrap();
+        assert!(matches!(open(&state), Err(OpenError::Locked(_))));
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&state), mode(&state.join(FILE))), (0o750, 0o640));
+        drop(held);
+        open(&state).unwrap();
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let (connection, lock) = open(dir.path()).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        drop((connection, lock));
+        let error = open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("schema version 99") && error.contains("install the newer cadfd"), "{error}");
+        assert!(matches!(open_beside(dir.path()), Err(OpenError::Newer { .. })));
+    }
+}

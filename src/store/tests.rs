@@ -1,0 +1,223 @@
+//! The store's promises, on a real file.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use tempfile::TempDir;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn entry(id: &str, destinations: &[&str]) -> Entry {
+    let delivery = |(at, destination): (usize, &&str)| NewDelivery {
+        id: format!("{id}-{at}"),
+        destination: (*destination).to_owned(),
+        rule: "r".into(),
+        message_id: id.into(),
+        event_type: "identity.user.deleted".into(),
+        request: Ok(r#"{"slack":{"text":"hi"}}"#.into()),
+    };
+    Entry {
+        key: Key::Message(id.into()),
+        record: br#""type":"event"}"#.to_vec(),
+        log: Some(format!("{id}\n")),
+        deliveries: destinations.iter().enumerate().map(delivery).collect(),
+        unreadable: None,
+    }
+}
+
+fn open(dir: &TempDir, bounds: Bounds) -> Store {
+    Store::open(dir.path(), bounds).unwrap()
+}
+
+fn lines(store: &Store) -> Vec<String> {
+    let rows = store.reader().unwrap().lines(0, 1000).unwrap();
+    rows.into_iter().map(|row| String::from_utf8(row.text).unwrap()).collect()
+}
+
+fn due(store: &Store, destination: &str) -> Vec<Delivery> {
+    store.due(destination, Timestamp::now(), HOUR, 100, &HashSet::new()).unwrap().0
+}
+
+#[tokio::test]
+async fn a_message_is_kept_once_and_numbered_without_gaps_across_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let session = Session::default();
+    let kept = store.put(&session, vec![entry("a", &["slack.ops"]), entry("b", &[])]).await.unwrap();
+    assert_eq!(kept, Kept { new: 2, repeats: 0 });
+    let kept = store.put(&session, vec![entry("b", &["slack.ops"]), entry("c", &[])]).await.unwrap();
+    assert_eq!(kept, Kept { new: 1, repeats: 1 });
+    store.close();
+    drop(store);
+    let store = open(&dir, Bounds::default());
+    assert_eq!(store.put(&session, vec![entry("a", &[]), entry("d", &[])]).await.unwrap().repeats, 1);
+    let wanted: Vec<_> = (1..=4).map(|seq| format!("{{\"seq\":{seq},\"type\":\"event\"}}\n")).collect();
+    assert_eq!(lines(&store), wanted);
+    assert_eq!(due(&store, "slack.ops").len(), 1);
+}
+
+#[tokio::test]
+async fn followers_know_of_a_record_before_whoever_asked_for_it_can_end_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let mut reader = store.reader().unwrap();
+    store.finish_readers();
+    for number in 0..200 {
+        store.note(br#""type":"stop"}"#.to_vec()).await.unwrap();
+        assert!(reader.wait(Duration::ZERO), "record {number} would stay unwritten");
+    }
+}
+
+#[tokio::test]
+async fn records_go_only_when_both_followers_have_written_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    store.put(&Session::default(), vec![entry("a", &[]), entry("b", &[])]).await.unwrap();
+    store.written(Follower::File { dev: 1, ino: u64::MAX }, 2);
+    store.note(br#""type":"stop"}"#.to_vec()).await.unwrap();
+    assert_eq!(lines(&store).len(), 3);
+    store.written(Follower::Log, 1);
+    store.note(br#""type":"stop"}"#.to_vec()).await.unwrap();
+    assert_eq!(lines(&store).len(), 3, "b's line is not on standard output yet");
+    store.close();
+    let position = Position { file_seq: 2, file: Some((1, u64::MAX)), log_seq: 1, next_seq: 5 };
+    drop(store);
+    assert_eq!(open(&dir, Bounds::default()).position(), position);
+}
+
+#[tokio::test]
+async fn settling_moves_a_delivery_and_leaves_its_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    store.put(&Session::default(), vec![entry("a", &["x"]), entry("b", &["x"]), entry("c", &["x"])]).await.unwrap();
+    let [a, b, c] = due(&store, "x").try_into().unwrap();
+    store.settle(Settlement { n: a.n, end: End::Done { record: b"\"done\":1}".to_vec() } }).await.unwrap();
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let end = End::Later { due: later, attempts: 1, reason: Some("refused".into()), progress: Some("{}".into()) };
+    store.settle(Settlement { n: b.n, end }).await.unwrap();
+    let end = End::GivenUp { reason: "404".into(), reply: None, record: b"\"given_up\":1}".to_vec() };
+    store.settle(Settlement { n: c.n, end }).await.unwrap();
+    let (now, next) = store.due("x", Timestamp::now(), 2 * HOUR, 100, &HashSet::new()).unwrap();
+    assert_eq!((now.len(), next.map(Timestamp::as_millisecond)), (0, Some(later.as_millisecond())));
+    assert_eq!(lines(&store).len(), 5);
+    let set_back =
+        store.due("x", Timestamp::now() - 2 * jiff::SignedDuration::from_hours(1), HOUR, 100, &HashSet::new());
+    assert_eq!(set_back.unwrap().0.len(), 1, "a clock set back does not hold it up");
+    store.bring_forward(vec![b.n, c.n]).await.unwrap();
+    let [again] = due(&store, "x").try_into().unwrap();
+    assert_eq!((again.n, again.attempts, again.progress.as_deref()), (b.n, 1, Some("{}")));
+    let skip = HashSet::from([b.n]);
+    assert_eq!(store.due("x", Timestamp::now(), HOUR, 100, &skip).unwrap().0.len(), 0);
+}
+
+#[tokio::test]
+async fn a_full_outbox_gives_up_the_oldest_of_the_fullest_destination() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds { max_rows: 3, max_given_up: 1, ..Bounds::default() });
+    let session = Session::default();
+    store.put(&session, vec![entry("a", &["quiet"])]).await.unwrap();
+    for id in ["b", "c", "d", "e"] {
+        store.put(&session, vec![entry(id, &["down"])]).await.unwrap();
+    }
+    assert_eq!(due(&store, "quiet").len(), 1);
+    let waiting: Vec<_> = due(&store, "down").into_iter().map(|d| d.message_id).collect();
+    assert_eq!(waiting, ["d", "e"]);
+    let all = lines(&store).concat();
+    assert_eq!(all.matches("the outbox is full").count(), 2, "{all}");
+    assert_eq!(all.matches(r#""what":"given_up_deliveries","count":1"#).count(), 1, "{all}");
+}
+
+#[tokio::test]
+async fn a_failed_template_is_given_up_from_the_start_and_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let mut bad = entry("a", &["x"]);
+    bad.deliveries[0].request = Err("undefined value".into());
+    store.put(&Session::default(), vec![bad]).await.unwrap();
+    assert_eq!(due(&store, "x").len(), 0);
+    assert!(lines(&store)[1].contains(r#""outcome":"given_up","attempts":0,"reason":"undefined value""#));
+    let outbox = Outbox::open(dir.path()).unwrap();
+    assert_eq!(outbox.list(&Selection::default()).unwrap()[0].state, State::GivenUp);
+    assert_eq!(outbox.retry(&Selection::default(), Timestamp::now()).unwrap(), 0, "it has no request to send");
+}
+
+#[tokio::test]
+async fn the_command_line_retries_and_discards_beside_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let waker = store.waker("x");
+    store.put(&Session::default(), vec![entry("aa", &["x"]), entry("ab", &["x"])]).await.unwrap();
+    waker.notified().await;
+    let [first, _] = due(&store, "x").try_into().unwrap();
+    let end = End::GivenUp { reason: "404".into(), reply: None, record: b"\"given_up\":1}".to_vec() };
+    store.settle(Settlement { n: first.n, end }).await.unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let given_up = Selection { state: Some(State::GivenUp), ..Selection::default() };
+    assert_eq!(outbox.retry(&given_up, Timestamp::now()).unwrap(), 1);
+    waker.notified().await;
+    assert_eq!(due(&store, "x").len(), 2);
+    let one = Selection { ids: vec!["ab".into(), "ab-0".into()], ..Selection::default() };
+    assert_eq!(outbox.list(&one).unwrap().len(), 1);
+    assert_eq!(outbox.discard(&one).unwrap(), 1);
+    let mut reader = store.reader().unwrap();
+    while !lines(&store).concat().contains("discarded by hand") {
+        reader.wait(Duration::from_secs(5));
+    }
+    assert_eq!(due(&store, "x").len(), 1);
+}
+
+#[tokio::test]
+async fn undecodable_messages_are_told_apart_by_the_brokers_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds { quarantine_max_bytes: 8, ..Bounds::default() });
+    let bad = |redelivered| Entry {
+        key: Key::Unreadable { digest: "d".into(), redelivered },
+        unreadable: Some(Unreadable {
+            digest: "d".into(),
+            queue: "cadfd.info".into(),
+            exchange: "keystone".into(),
+            routing_key: "cadfd.info".into(),
+            reason: "empty".into(),
+            size: 4,
+            body: b"{\xff}".to_vec(),
+        }),
+        ..entry("", &[])
+    };
+    let session = Session::default();
+    assert_eq!(store.put(&session, vec![bad(false), bad(true)]).await.unwrap(), Kept { new: 1, repeats: 1 });
+    let outbox = Outbox::open(dir.path()).unwrap();
+    assert_eq!(outbox.quarantine().unwrap()[0].body, b"{\xff}");
+    store.put(&session, vec![bad(false), bad(false)]).await.unwrap();
+    assert_eq!(outbox.quarantine().unwrap().len(), 2, "the oldest went, to stay within the bound");
+    assert!(lines(&store).concat().contains(r#""what":"quarantined_messages","count":1"#));
+}
+
+#[tokio::test]
+async fn a_session_whose_batch_failed_is_refused_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds { backlog_max_bytes: 1, ..Bounds::default() });
+    let session = Session::default();
+    store.put(&session, vec![entry("a", &[])]).await.unwrap();
+    assert!(matches!(store.put(&session, vec![entry("b", &[])]).await, Err(StoreError::Backlog)));
+    store.set_bounds(Bounds::default());
+    assert_eq!(store.put(&session, vec![entry("c", &[])]).await, Err(StoreError::Session));
+    store.put(&Session::default(), vec![entry("b", &[]), entry("c", &[])]).await.unwrap();
+}
+
+#[tokio::test]
+async fn ids_are_forgotten_after_their_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds { remember: Duration::ZERO, ..Bounds::default() });
+    let session = Session::default();
+    store.put(&session, vec![entry("a", &[])]).await.unwrap();
+    while Timestamp::now().as_millisecond() == store_time(&dir) {
+        tokio::task::yield_now().await;
+    }
+    store.put(&session, vec![entry("b", &[])]).await.unwrap();
+    assert_eq!(store.put(&session, vec![entry("a", &[])]).await.unwrap().repeats, 0);
+}
+
+fn store_time(dir: &TempDir) -> i64 {
+    let connection = schema::open_beside(dir.path()).unwrap();
+    connection.query_row("SELECT max(at) FROM seen", [], |row| row.get(0)).unwrap()
+}
