@@ -15,3 +15,5 @@ mod quiet;
 pub mod action;
 pub mod intake;
 pub mod store;
+
+pub mod audit;

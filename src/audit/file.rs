@@ -1,0 +1,263 @@
+//! One open audit file: found again, repaired, appended to.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::record;
+use crate::store::{Position, may_pass};
+
+/// Bytes read at a time while looking for the end of the last whole line.
+const CHUNK: u64 = 64 << 10;
+
+/// Why the audit file cannot be used. Each says the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// An error of input or output.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or its directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Another process writes it.
+    #[error("{0} is being written by another cadfd; each needs an [audit] path of its own")]
+    Locked(PathBuf),
+    /// It ends with something that cadfd did not write.
+    #[error("{0} does not end with a record of cadfd's; move it away, or name another file as [audit] path")]
+    Foreign(PathBuf),
+}
+
+impl AuditError {
+    /// Whether it may pass by itself: the disk is full, or fails.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if may_pass(source))
+    }
+}
+
+/// An audit file open for appending, with its lock.
+#[derive(Debug)]
+pub struct AuditFile {
+    path: PathBuf,
+    file: File,
+    /// Up to here everything is on disk.
+    len: u64,
+    /// The number of its last record.
+    last: Option<u64>,
+    id: (u64, u64),
+}
+
+impl AuditFile {
+    /// Opens or makes the file (0640, its directory 0750) and cuts off a torn last line.
+    ///
+    /// # Errors
+    /// See [`AuditError`].
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
+            made.map_err(|source| AuditError::Io { path: dir.to_owned(), source })?;
+        }
+        let options = OpenOptions::new().read(true).append(true).create(true).mode(0o640).clone();
+        let opened = Self::repaired(path, &options)?;
+        // The name must survive a power cut as well as the content.
+        opened.sync_directory()?;
+        Ok(opened)
+    }
+
+    fn repaired(path: &Path, options: &OpenOptions) -> Result<Self, AuditError> {
+        let io = |source| AuditError::Io { path: path.to_owned(), source };
+        let file = options.open(path).map_err(io)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => AuditError::Locked(path.to_owned()),
+            TryLockError::Error(source) => io(source),
+        })?;
+        let metadata = file.metadata().map_err(io)?;
+        let (len, last) = last_record(&file, metadata.len()).map_err(io)?;
+        if len > 0 && last.is_none() {
+            return Err(AuditError::Foreign(path.to_owned()));
+        }
+        if len < metadata.len() {
+            tracing::warn!(audit.path = %path.display(), bytes = metadata.len() - len, "cut off the audit file's torn last line; its record is written again");
+            file.set_len(len).map_err(io)?;
+        }
+        // Whoever wrote it may have been killed before its own sync, and what stands here is soon gone from the store.
+        file.sync_data().map_err(io)?;
+        Ok(Self { path: path.to_owned(), file, len, last, id: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// The last record that was written before `position` was kept or since, in this file or in the one it was
+    /// rotated to.
+    ///
+    /// # Errors
+    /// When the directory or the rotated file cannot be read.
+    pub fn last_written(&self, position: Position) -> Result<u64, AuditError> {
+        let mut last = self.last.unwrap_or(0).max(position.file_seq);
+        if let Some(id) = position.file.filter(|id| *id != self.id)
+            && let Some(rotated) = self.sibling(id)?
+        {
+            // It was moved before all that was written to it had been marked in the store.
+            let rotated = Self::repaired(&rotated, OpenOptions::new().read(true).append(true))?;
+            last = last.max(rotated.last.unwrap_or(0));
+        }
+        Ok(last)
+    }
+
+    /// The file in the same directory with this device and inode: a rename keeps them.
+    fn sibling(&self, (dev, ino): (u64, u64)) -> Result<Option<PathBuf>, AuditError> {
+        let dir = self.directory();
+        let io = |source| AuditError::Io { path: dir.to_owned(), source };
+        for entry in fs::read_dir(dir).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            // A file may go while we look.
+            if entry.metadata().is_ok_and(|found| found.is_file() && (found.dev(), found.ino()) == (dev, ino)) {
+                return Ok(Some(entry.path()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    fn sync_directory(&self) -> Result<(), AuditError> {
+        let synced = File::open(self.directory()).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| AuditError::Io { path: self.directory().to_owned(), source })
+    }
+
+    /// Appends whole lines, of which `last` is the last one's number, and syncs them to disk.
+    ///
+    /// # Errors
+    /// Then the file must be opened again, which repairs what was half written.
+    pub fn append(&mut self, lines: &[u8], last: u64) -> Result<(), AuditError> {
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            // After a failed sync nobody knows what reached the disk, so it is written again from there.
+            // Never made longer: whoever copies and truncates it in place has left it shorter than we know.
+            if self.file.metadata().is_ok_and(|found| found.len() > self.len) {
+                let _kept_for_repair = self.file.set_len(self.len);
+            }
+            return Err(AuditError::Io { path: self.path.clone(), source });
+        }
+        self.len += lines.len() as u64;
+        self.last = Some(last);
+        Ok(())
+    }
+
+    /// The number of its last record, `None` where it is empty.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// The device and inode, by which the file is found after a rename.
+    #[must_use]
+    pub fn id(&self) -> (u64, u64) {
+        self.id
+    }
+
+    /// Whether the path no longer leads to this file: it was rotated or removed.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        fs::metadata(&self.path).map_or(true, |found| (found.dev(), found.ino()) != self.id)
+    }
+}
+
+/// The length up to and including the last line's end, and that line's number.
+fn last_record(file: &File, len: u64) -> io::Result<(u64, Option<u64>)> {
+    let Some(end) = newline_before(file, len)? else { return Ok((0, None)) };
+    let start = newline_before(file, end)?.map_or(0, |newline| newline + 1);
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(start))?;
+    let mut line = Vec::new();
+    reader.take(end - start).read_to_end(&mut line)?;
+    Ok((end + 1, record::seq_of(&line)))
+}
+
+/// The position of the last line feed before `end`.
+fn newline_before(file: &File, end: u64) -> io::Result<Option<u64>> {
+    let mut end = end;
+    let mut chunk = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        chunk.resize(usize::try_from(end - start).unwrap_or(0), 0);
+        file.read_exact_at(&mut chunk, start)?;
+        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(Some(start + at as u64));
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn line(seq: u64) -> Vec<u8> {
+        record::line(seq, format!("\"x\":\"{}\"}}", "y".repeat(100_000)).as_bytes())
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_and_the_last_number_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/audit.log");
+        let mut file = AuditFile::open(&path).unwrap();
+        assert_eq!(file.last, None);
+        file.append(&line(1), 1).unwrap();
+        file.append(&line(2), 2).unwrap();
+        let whole = path.metadata().unwrap().len();
+        drop(file);
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&line(3)[..70_000]).unwrap();
+        let file = AuditFile::open(&path).unwrap();
+        assert_eq!((file.last, path.metadata().unwrap().len()), (Some(2), whole));
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o640, 0o750));
+    }
+
+    #[test]
+    fn a_file_with_nothing_but_a_torn_line_is_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        fs::write(&path, &line(1)[..50]).unwrap();
+        let file = AuditFile::open(&path).unwrap();
+        assert_eq!((file.last, path.metadata().unwrap().len()), (None, 0));
+    }
+
+    #[test]
+    fn what_cadfd_did_not_write_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        fs::write(&path, "2026-11-21 somebody else's log\n").unwrap();
+        assert!(matches!(AuditFile::open(&path), Err(AuditError::Foreign(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2026-11-21 somebody else's log\n");
+    }
+
+    #[test]
+    fn two_writers_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let _held = AuditFile::open(&path).unwrap();
+        assert!(matches!(AuditFile::open(&path), Err(AuditError::Locked(_))));
+    }
+
+    #[test]
+    fn what_was_written_to_a_rotated_file_but_not_marked_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let mut file = AuditFile::open(&path).unwrap();
+        file.append(&line(1), 1).unwrap();
+        file.append(&line(2), 2).unwrap();
+        let position = Position { file_seq: 1, file: Some(file.id()), ..Position::default() };
+        fs::rename(&path, dir.path().join("audit.log.1")).unwrap();
+        assert!(file.is_moved());
+        drop(file);
+        assert_eq!(AuditFile::open(&path).unwrap().last_written(position).unwrap(), 2);
+    }
+}

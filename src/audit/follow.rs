@@ -1,0 +1,267 @@
+//! The two threads that carry committed records out of the store.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::retry::Schedule;
+use crate::store::{Follower, OpenError, Reader, Store, StoreError};
+
+use super::file::{AuditError, AuditFile};
+
+/// Records written with one sync.
+const BATCH: usize = 512;
+
+/// How long a follower sleeps when nothing comes; also how soon a moved file is noticed.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// Between attempts while the disk or standard output takes nothing.
+const RETRY: Schedule = Schedule { first: Duration::from_millis(250), max: Duration::from_secs(10) };
+
+/// Where the lines of `log` actions go.
+pub type Output = Box<dyn Write + Send>;
+
+/// The running threads.
+#[derive(Debug)]
+pub struct Followers {
+    reopen: Arc<AtomicBool>,
+    closing: Arc<AtomicBool>,
+    running: Arc<AtomicU32>,
+    file: Option<JoinHandle<()>>,
+    output: Option<JoinHandle<()>>,
+}
+
+impl Followers {
+    /// Starts both: `file` goes on after record `last`, `output` after what the store says.
+    ///
+    /// # Errors
+    /// When the store cannot be opened once more, or a thread not started.
+    pub fn start(
+        store: &Arc<Store>,
+        path: PathBuf,
+        file: AuditFile,
+        last: u64,
+        output: Output,
+    ) -> Result<Self, OpenError> {
+        let (reopen, closing, running) =
+            (Arc::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(2)));
+        let log_seq = store.position().log_seq;
+        let to_file = ToFile { path, file: Some(file), reopen: Arc::clone(&reopen) };
+        let file = Follow::new(store, last, &closing, &running)?.spawn("audit-file", to_file)?;
+        let output = Follow::new(store, log_seq, &closing, &running)?.spawn("audit-log", ToOutput(output))?;
+        Ok(Self { reopen, closing, running, file: Some(file), output: Some(output) })
+    }
+
+    /// Opens the audit file anew before the next record, as after SIGHUP.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+    }
+
+    /// Lets both write what is committed, and ends them; waits at most `limit`. False when something was left, which
+    /// is written after the next start.
+    pub fn finish(mut self, store: &Store, limit: Duration) -> bool {
+        self.closing.store(true, Ordering::Release);
+        store.finish_readers();
+        let deadline = Instant::now() + limit;
+        while self.running.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            #[expect(clippy::disallowed_methods, reason = "at the very end: a blocked output cannot be waited for")]
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let threads = [self.file.take(), self.output.take()];
+        threads.into_iter().flatten().all(|thread| thread.is_finished() && thread.join().is_ok())
+    }
+}
+
+/// Where records or lines go.
+trait Target: Send + 'static {
+    /// What it is called in the log.
+    const NAME: &'static str;
+    /// Called when nothing is to be written, before each batch, and after a failure.
+    fn prepare(&mut self) -> Result<(), AuditError>;
+    /// Writes what follows record `after`; says up to which record, `None` where there is nothing.
+    fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError>;
+    /// What to tell the store.
+    fn follower(&self) -> Option<Follower>;
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CarryError {
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error("{0}")]
+    Output(#[from] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+struct Follow {
+    store: Arc<Store>,
+    reader: Reader,
+    after: u64,
+    closing: Arc<AtomicBool>,
+    running: Arc<AtomicU32>,
+    failures: u32,
+    said: String,
+}
+
+impl Follow {
+    fn new(
+        store: &Arc<Store>,
+        after: u64,
+        closing: &Arc<AtomicBool>,
+        running: &Arc<AtomicU32>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            store: Arc::clone(store),
+            reader: store.reader()?,
+            after,
+            closing: Arc::clone(closing),
+            running: Arc::clone(running),
+            failures: 0,
+            said: String::new(),
+        })
+    }
+
+    fn spawn(mut self, name: &str, mut target: impl Target) -> Result<JoinHandle<()>, OpenError> {
+        let dir = self.store.dir().to_owned();
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            self.run(&mut target);
+            self.running.fetch_sub(1, Ordering::Release);
+        });
+        thread.map_err(|source| OpenError::Io { path: dir, source })
+    }
+
+    fn run<T: Target>(&mut self, target: &mut T) {
+        // Tell the store at once what the file itself told us.
+        self.mark(target);
+        loop {
+            match self.step(target) {
+                Ok(true) => self.recovered::<T>(),
+                Ok(false) => {
+                    self.recovered::<T>();
+                    if !self.reader.wait(IDLE) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.failed::<T>(&error.to_string());
+                    if self.closing.load(Ordering::Acquire) {
+                        tracing::error!(
+                            target = T::NAME,
+                            "stopping with records unwritten; they are written after the next start"
+                        );
+                        return;
+                    }
+                    let pause = RETRY.delay(self.failures, rand::random());
+                    let until = Instant::now() + pause;
+                    while Instant::now() < until && !self.closing.load(Ordering::Acquire) {
+                        #[expect(clippy::disallowed_methods, reason = "a thread of its own, between attempts")]
+                        std::thread::sleep(pause.min(Duration::from_millis(50)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn step<T: Target>(&mut self, target: &mut T) -> Result<bool, CarryError> {
+        target.prepare()?;
+        let Some(last) = target.carry(&self.reader, self.after)? else { return Ok(false) };
+        self.after = last;
+        self.mark(target);
+        Ok(true)
+    }
+
+    fn mark<T: Target>(&self, target: &T) {
+        if let Some(follower) = target.follower() {
+            self.store.written(follower, self.after);
+        }
+    }
+
+    /// Said when it begins and when its cause changes, not at each attempt.
+    fn failed<T: Target>(&mut self, text: &str) {
+        self.failures += 1;
+        if self.said != text {
+            tracing::error!(
+                target = T::NAME,
+                "cannot write the {}: {text}; records are kept in the store and written when it works again",
+                T::NAME
+            );
+            text.clone_into(&mut self.said);
+        }
+    }
+
+    fn recovered<T: Target>(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(target = T::NAME, attempts = self.failures, "the {} is written again", T::NAME);
+            self.failures = 0;
+            self.said.clear();
+        }
+    }
+}
+
+struct ToFile {
+    path: PathBuf,
+    file: Option<AuditFile>,
+    reopen: Arc<AtomicBool>,
+}
+
+impl Target for ToFile {
+    const NAME: &'static str = "audit file";
+
+    fn prepare(&mut self) -> Result<(), AuditError> {
+        let asked = self.reopen.swap(false, Ordering::AcqRel);
+        if asked || self.file.as_ref().is_none_or(AuditFile::is_moved) {
+            // The old one first: its lock would refuse us where it was not moved after all.
+            self.file = None;
+            self.file = Some(AuditFile::open(&self.path)?);
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError> {
+        // What a failed append left half written was repaired by `prepare`; what it left whole must not come twice.
+        let file = self.file.as_mut().ok_or_else(|| io::Error::other("the file is not open"))?;
+        let after = after.max(file.last().unwrap_or(0));
+        let rows = reader.lines(after, BATCH)?;
+        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
+        let lines: Vec<u8> = rows.into_iter().flat_map(|row| row.text).collect();
+        match file.append(&lines, last) {
+            Ok(()) => Ok(Some(last)),
+            Err(error) => {
+                self.file = None;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn follower(&self) -> Option<Follower> {
+        self.file.as_ref().map(|file| Follower::File { dev: file.id().0, ino: file.id().1 })
+    }
+}
+
+struct ToOutput(Output);
+
+impl Target for ToOutput {
+    const NAME: &'static str = "standard output";
+
+    fn prepare(&mut self) -> Result<(), AuditError> {
+        Ok(())
+    }
+
+    fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError> {
+        let rows = reader.logs(after, BATCH)?;
+        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
+        for row in rows {
+            self.0.write_all(row.text.as_bytes())?;
+        }
+        self.0.flush()?;
+        Ok(Some(last))
+    }
+
+    fn follower(&self) -> Option<Follower> {
+        Some(Follower::Log)
+    }
+}

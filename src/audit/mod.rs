@@ -1,0 +1,10 @@
+//! The audit trail's file, and standard output beside it: both follow the store.
+//!
+//! Its promise: each record stands in the file exactly once, whole, in the order of its number, and is on disk before
+//! the store forgets it; a line for standard output is written at least once. Neither waits for the other.
+
+mod file;
+mod follow;
+
+pub use file::{AuditError, AuditFile};
+pub use follow::{Followers, Output};
