@@ -17,3 +17,4 @@ pub mod intake;
 pub mod store;
 
 pub mod audit;
+pub mod worker;

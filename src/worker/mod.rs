@@ -1,0 +1,358 @@
+//! One worker for each destination: claim, perform, settle.
+//!
+//! Its promise: a delivery ends only when the store has its outcome; a destination that is slow or down holds up no
+//! other; a claim is in memory only, so that a crash leaves every unfinished delivery as it was.
+
+mod attempt;
+mod health;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, QuantaClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::action::{Destination, Limits, Outcome, Scope};
+use crate::quiet::Quiet;
+use crate::store::{Delivery, End, Settlement, Store};
+
+use attempt::{Ended, attempt};
+use health::{Failure, Health, Say};
+
+/// Rows read at a time: few enough that a destination that goes down holds little in memory.
+const CHUNK: usize = 64;
+
+/// The longest sleep: a missed wake-up costs no more than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What workers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    Work,
+    /// Claim nothing more; end when what runs has ended, or at this instant.
+    Stop(Instant),
+}
+
+/// What a worker shows of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Since when the destination is down and why; `None` while it works.
+    pub down: Option<(Timestamp, String)>,
+    /// Deliveries done since the start.
+    pub done: u64,
+    /// Deliveries given up since the start.
+    pub given_up: u64,
+}
+
+/// All workers' conditions, by destination.
+pub type Conditions = Arc<Mutex<HashMap<String, Condition>>>;
+
+/// Serves one destination until it is told to stop.
+pub struct Worker {
+    name: String,
+    destination: Arc<Destination>,
+    store: Arc<Store>,
+    conditions: Conditions,
+    limiter: Option<DefaultDirectRateLimiter>,
+    health: Health,
+    /// Reasons for giving up, each said once in a while.
+    quiet: Quiet,
+    /// Claimed and not begun.
+    ready: VecDeque<Delivery>,
+    /// Claimed: begun or not.
+    claimed: HashSet<i64>,
+    running: JoinSet<Ended>,
+    /// What each running task has claimed, for the case that it breaks off.
+    tasks: HashMap<Id, Claim>,
+    /// When the next delivery that waits will be due.
+    next_due: Option<Timestamp>,
+    /// Whether the store may have something that was not looked at.
+    look: bool,
+}
+
+/// What is known of a delivery whose attempt broke off.
+struct Claim {
+    n: i64,
+    attempts: u32,
+}
+
+impl Worker {
+    /// A worker for the destination called `name`.
+    #[must_use]
+    pub fn new(name: &str, destination: Destination, store: Arc<Store>, conditions: Conditions) -> Self {
+        let limits = destination.limits();
+        Self {
+            name: name.to_owned(),
+            limiter: limits.rate.and_then(limiter),
+            health: Health::new(limits.retry),
+            quiet: Quiet::default(),
+            destination: Arc::new(destination),
+            store,
+            conditions,
+            ready: VecDeque::new(),
+            claimed: HashSet::new(),
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            next_due: None,
+            look: true,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub async fn run(mut self, mut orders: watch::Receiver<Order>) {
+        let waker = self.store.waker(&self.name);
+        self.show();
+        self.try_all_anew().await;
+        loop {
+            let order = *orders.borrow_and_update();
+            let until = match order {
+                Order::Work => self.begin(),
+                Order::Stop(_) if self.running.is_empty() => return,
+                Order::Stop(deadline) => deadline,
+            };
+            tokio::select! {
+                Some(ended) = self.running.join_next_with_id() => match ended {
+                    Ok((id, ended)) => {
+                        self.tasks.remove(&id);
+                        self.ended(ended).await;
+                    }
+                    Err(error) => self.broke_off(&error).await,
+                },
+                () = waker.notified() => {
+                    self.look = true;
+                    if waker.take_nudge() {
+                        self.health.probe_now(Instant::now());
+                    }
+                }
+                () = sleep_until(until) => match order {
+                    // What runs now is done again after the next start.
+                    Order::Stop(_) => return,
+                    Order::Work => self.look = true,
+                },
+                _ = orders.changed() => {}
+            }
+        }
+    }
+
+    /// What failed before a restart is due with the rest, in the old order: nobody knows how the destination is now.
+    async fn try_all_anew(&self) {
+        let failed = tokio::task::block_in_place(|| self.store.failed(&self.name)).unwrap_or_default();
+        if !failed.is_empty()
+            && let Err(error) = self.store.bring_forward(failed).await
+        {
+            tracing::warn!(action.name = self.name, "deliveries that failed keep their own time: {error}");
+        }
+    }
+
+    fn limits(&self) -> &Limits {
+        self.destination.limits()
+    }
+
+    /// Begins as many attempts as may run now; says when to look again.
+    fn begin(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut until = now + LOOK_AGAIN;
+        let room = match self.health.probe_at() {
+            None => self.limits().concurrency,
+            Some(at) if at > now => return at.min(until),
+            Some(_) => 1,
+        };
+        while self.running.len() < room {
+            self.forget_taken();
+            if self.ready.is_empty() && self.look {
+                self.claim();
+            }
+            if self.ready.is_empty() {
+                break;
+            }
+            if let Some(wait) = self.limiter.as_ref().and_then(|limiter| limiter.check().err()) {
+                let wait = wait.wait_time_from(QuantaClock::default().now());
+                return until.min(now + wait);
+            }
+            if let Some(delivery) = self.ready.pop_front() {
+                self.spawn(delivery);
+            }
+        }
+        // Without room there is nothing to wake up for: the end of an attempt does that.
+        if let Some(due) = self.next_due.filter(|_| self.running.len() < room) {
+            let wait = due.duration_since(Timestamp::now());
+            until = until.min(now + Duration::try_from(wait).unwrap_or(Duration::ZERO));
+        }
+        until
+    }
+
+    /// Lets go of those next in turn that the command line or the outbox's bound took since they were claimed; with a
+    /// slow destination that may be a minute ago.
+    fn forget_taken(&mut self) {
+        while let Some(next) = self.ready.front()
+            && !tokio::task::block_in_place(|| self.store.is_waiting(next.n))
+        {
+            self.claimed.remove(&next.n);
+            self.ready.pop_front();
+        }
+    }
+
+    fn claim(&mut self) {
+        // A short read on SQLite's own cache; the files are local.
+        let horizon = self.limits().retry.max.max(Duration::from_hours(1));
+        let found =
+            tokio::task::block_in_place(|| self.store.due(&self.name, Timestamp::now(), horizon, CHUNK, &self.claimed));
+        match found {
+            Ok((deliveries, next)) => {
+                self.look = deliveries.len() == CHUNK;
+                self.next_due = next;
+                self.claimed.extend(deliveries.iter().map(|delivery| delivery.n));
+                self.ready = deliveries.into();
+            }
+            Err(error) => {
+                self.look = false;
+                tracing::error!(action.name = self.name, "cannot look for deliveries: {error}");
+            }
+        }
+    }
+
+    fn spawn(&mut self, delivery: Delivery) {
+        let (destination, store, name) = (Arc::clone(&self.destination), Arc::clone(&self.store), self.name.clone());
+        let claim = Claim { n: delivery.n, attempts: delivery.attempts };
+        let task = self.running.spawn(async move { attempt(&destination, &store, &name, delivery).await });
+        self.tasks.insert(task.id(), claim);
+    }
+
+    async fn ended(&mut self, Ended { delivery, outcome, is_last }: Ended) {
+        self.claimed.remove(&delivery.n);
+        let now = Instant::now();
+        let say = match &outcome {
+            Outcome::Retry { reason, after, scope } => {
+                let failure =
+                    Failure { n: delivery.n, attempts: delivery.attempts, reason, scope: *scope, after: *after };
+                self.look = true;
+                if is_last {
+                    self.say_given_up(&delivery, reason);
+                }
+                self.health.failed(failure, now, Timestamp::now(), rand::random())
+            }
+            Outcome::GivenUp { reason, .. } => {
+                self.say_given_up(&delivery, reason);
+                self.health.answered(now)
+            }
+            Outcome::Continue { .. } => {
+                self.look = true;
+                self.health.answered(now)
+            }
+            Outcome::Done { .. } => self.health.answered(now),
+        };
+        self.say(say).await;
+        self.count(&outcome, is_last);
+        if matches!(outcome, Outcome::Retry { .. }) {
+            self.expire().await;
+        }
+    }
+
+    /// While the destination is down, what has waited for longer than it may is given up without an attempt: probes
+    /// are far too few to try it all.
+    async fn expire(&mut self) {
+        let Some((_, reason)) = self.health.down() else { return };
+        let waited = jiff::SignedDuration::try_from(self.limits().give_up_after).unwrap_or(jiff::SignedDuration::MAX);
+        let Ok(before) = Timestamp::now().checked_sub(waited) else { return };
+        let reason = format!("{reason}; waited for as long as it may (give_up_after)");
+        let mut total = 0;
+        while let Ok(expired) = self.store.expire(&self.name, before, &reason).await
+            && expired > 0
+        {
+            total += expired;
+        }
+        if total > 0 {
+            tracing::warn!(action.name = self.name, count = total, "given up: {reason}; see cadfd outbox list");
+        }
+    }
+
+    /// A task panicked: its delivery waits for another attempt like one that failed.
+    async fn broke_off(&mut self, error: &JoinError) {
+        tracing::error!(action.name = self.name, "an attempt broke off: {error}");
+        let Some(Claim { n, attempts }) = self.tasks.remove(&error.id()) else { return };
+        self.claimed.remove(&n);
+        self.look = true;
+        let delay = self.limits().retry.delay(attempts + 1, rand::random());
+        let due = Timestamp::now() + jiff::SignedDuration::try_from(delay).unwrap_or_default();
+        let reason = Some(format!("the attempt broke off: {error}"));
+        let end = End::Later { due, attempts: attempts + 1, reason: reason.clone(), progress: None };
+        // Where this cannot be kept either, it is as it was, and tried again at once.
+        let _as_it_was = self.store.settle(Settlement { n, end }).await;
+        let reason = reason.as_deref().unwrap_or_default();
+        let failure = Failure { n, attempts, reason, scope: Scope::Delivery, after: None };
+        let say = self.health.failed(failure, Instant::now(), Timestamp::now(), rand::random());
+        self.say(say).await;
+    }
+
+    fn say_given_up(&mut self, delivery: &Delivery, reason: &str) {
+        if let Some(count) = self.quiet.say(reason, Instant::now()) {
+            let (action, rule, id) = (&self.name, &delivery.rule, &delivery.id);
+            tracing::warn!(
+                action.name = action,
+                rule.name = rule,
+                delivery.id = id,
+                event.id = delivery.message_id,
+                count,
+                "given up: {reason}; see cadfd outbox show {id}"
+            );
+        }
+    }
+
+    async fn say(&mut self, say: Say) {
+        match say {
+            Say::Nothing => {}
+            Say::Down { reason } => {
+                self.put_back();
+                tracing::warn!(action.name = self.name, "destination lost: {reason}; its deliveries wait");
+            }
+            Say::StillDown { reason } => {
+                tracing::warn!(action.name = self.name, "destination still lost, now: {reason}");
+            }
+            Say::Back { after, attempts, members } => {
+                let after = humantime::format_duration(Duration::from_secs(after.as_secs()));
+                tracing::info!(
+                    action.name = self.name,
+                    "destination back after {after} and {attempts} failed attempts"
+                );
+                // The rest follow in their old order, those that failed meanwhile among them.
+                self.put_back();
+                if let Err(error) = self.store.bring_forward(members).await {
+                    tracing::warn!(action.name = self.name, "deliveries that failed keep their own time: {error}");
+                }
+            }
+        }
+    }
+
+    /// Forgets what was claimed and not begun; it is claimed again in order.
+    fn put_back(&mut self) {
+        for delivery in self.ready.drain(..) {
+            self.claimed.remove(&delivery.n);
+        }
+        self.look = true;
+    }
+
+    fn count(&self, outcome: &Outcome, is_last: bool) {
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let condition = conditions.entry(self.name.clone()).or_default();
+        condition.done += u64::from(matches!(outcome, Outcome::Done { .. }));
+        condition.given_up += u64::from(is_last || matches!(outcome, Outcome::GivenUp { .. }));
+        condition.down = self.health.down().map(|(since, reason)| (since, reason.to_owned()));
+    }
+
+    fn show(&self) {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner).entry(self.name.clone()).or_default();
+    }
+}
+
+/// At most `count` in `period`, evenly spread, so that no limit of the receiver's is met in a burst.
+fn limiter((count, period): (u32, Duration)) -> Option<DefaultDirectRateLimiter> {
+    let each = period / NonZeroU32::new(count)?.get();
+    Quota::with_period(each).map(RateLimiter::direct)
+}
