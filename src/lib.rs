@@ -18,3 +18,5 @@ pub mod store;
 
 pub mod audit;
 pub mod worker;
+
+pub mod config;

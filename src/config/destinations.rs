@@ -1,0 +1,149 @@
+//! `[jenkins.…]`, `[slack.…]` and `[http.…]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::action::http::Auth;
+use crate::action::{BuildError, ClientSettings, Limits, http, jenkins, slack};
+use crate::retry::Schedule;
+use crate::secret::Secret;
+
+use super::node::Value;
+use super::section::Section;
+use super::{Destination, HOUR, SECOND, YEAR, longest_last};
+
+/// All destinations by their full names.
+pub(super) fn read(root: &Section<'_>) -> BTreeMap<String, Destination> {
+    let mut all = BTreeMap::new();
+    let mut add = |kind: &str, read: fn(&Section<'_>) -> Option<Destination>| {
+        for (name, section) in root.named_tables(kind) {
+            let destination = read(&section);
+            if let Some(Err(error)) = destination.as_ref().map(Destination::build) {
+                say(&section, &error);
+            }
+            // Kept even where it is wrong: a rule that names it makes no mistake.
+            if let Some(destination) = destination {
+                all.insert(format!("{kind}.{name}"), destination);
+            }
+            section.finish();
+        }
+    };
+    add("jenkins", |section| Some(Destination::Jenkins(jenkins(section))));
+    add("slack", |section| Some(Destination::Slack(slack(section))));
+    add("http", |section| Some(Destination::Http(http(section))));
+    all
+}
+
+/// Keys whose absence has been said already.
+const REQUIRED: [&str; 6] = ["url", "user", "token", "webhook_url", "cert_file", "key_file"];
+
+/// What the destination itself finds wrong, unless its key was already said to be missing or unreadable.
+fn say(section: &Section<'_>, error: &BuildError) {
+    let key = error.setting;
+    let file_key = format!("{key}_file");
+    let written = if section.get(key).is_some() { key } else { file_key.as_str() };
+    if section.get(written).is_some() {
+        section.problem_at(written, format!("`{written}`: {}", error.problem));
+    } else if !REQUIRED.contains(&key) {
+        // Nobody wrote the key, and that is what is wrong: no authorities on this machine, for one.
+        section.problem(format!("`{key}`: {}", error.problem));
+    }
+}
+
+fn jenkins(section: &Section<'_>) -> jenkins::Settings {
+    jenkins::Settings {
+        url: section.required("url").unwrap_or_default(),
+        user: section.required("user").unwrap_or_default(),
+        token: section.required_secret("token").unwrap_or_default(),
+        follow_for: section.duration("follow_for", SECOND..=YEAR, jenkins::FOLLOW_FOR),
+        client: client(section),
+        limits: limits(section, &Limits::default()),
+    }
+}
+
+fn slack(section: &Section<'_>) -> slack::Settings {
+    slack::Settings {
+        webhook_url: section.required_secret("webhook_url").unwrap_or_default(),
+        client: client(section),
+        limits: limits(section, &slack::default_limits()),
+    }
+}
+
+fn http(section: &Section<'_>) -> http::Settings {
+    http::Settings {
+        url: section.required_secret("url").unwrap_or_default(),
+        method: section.text("method").unwrap_or_else(|| "POST".to_owned()),
+        headers: headers(section),
+        auth: auth(section),
+        signing_secret: section.secret("signing_secret"),
+        client: client(section),
+        limits: limits(section, &Limits::default()),
+    }
+}
+
+fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
+    let read = |(name, node): (&str, &super::Node)| match &node.value {
+        Value::String(value) => Some((name.to_owned(), Secret::new(value.as_str()))),
+        other => {
+            section.problem_at("headers", format!("`headers`: {name}: expected a string, found {}", other.kind()));
+            None
+        }
+    };
+    section.entries("headers").into_iter().filter_map(read).collect()
+}
+
+fn auth(section: &Section<'_>) -> Auth {
+    let (user, password, bearer) = (section.text("user"), section.secret("password"), section.secret("bearer"));
+    match (user, password, bearer) {
+        (None, None, None) => Auth::None,
+        (None, None, Some(token)) => Auth::Bearer { token },
+        (Some(user), Some(password), None) => Auth::Basic { user, password },
+        (Some(_), None, None) => {
+            section.problem_at("user", "`user` needs `password_file` (or `password`) beside it");
+            Auth::None
+        }
+        (None, Some(_), None) => {
+            section.problem("`password` needs `user` beside it");
+            Auth::None
+        }
+        _ => {
+            section.problem("`bearer` and `user` with `password` are two ways to log in; one of them must go");
+            Auth::None
+        }
+    }
+}
+
+fn client(section: &Section<'_>) -> ClientSettings {
+    let files @ [ca_file, cert_file, key_file] = &["ca_file", "cert_file", "key_file"].map(|key| section.file(key));
+    let settings = ClientSettings {
+        ca_file: ca_file.clone(),
+        cert_file: cert_file.clone(),
+        key_file: key_file.clone(),
+        // Digests, so that no key is kept longer than it is needed. What cannot be read was said by `file`.
+        content: files.iter().flatten().flat_map(std::fs::read).map(|text| Sha256::digest(text).to_vec()).collect(),
+        proxy: section.secret("proxy"),
+    };
+    if settings.cert_file.is_some() != settings.key_file.is_some() {
+        section.problem("`cert_file` and `key_file` go together; one of them is missing");
+    }
+    settings
+}
+
+fn limits(section: &Section<'_>, default: &Limits) -> Limits {
+    let short = SECOND / 100..=HOUR;
+    let retry = Schedule {
+        first: section.duration("retry_first", short.clone(), default.retry.first),
+        max: section.duration("retry_max", SECOND / 100..=24 * HOUR, default.retry.max),
+    };
+    longest_last(section, "retry_first", "retry_max", &retry);
+    Limits {
+        connect_timeout: section.duration("connect_timeout", short.clone(), default.connect_timeout),
+        total_timeout: section.duration("timeout", short.clone(), default.total_timeout),
+        rate: section.rate("rate", default.rate),
+        concurrency: usize::try_from(section.integer("concurrency", 1..=256, default.concurrency as u64)).unwrap_or(1),
+        retry,
+        give_up_after: section.duration("give_up_after", Duration::ZERO..=YEAR, default.give_up_after),
+    }
+}

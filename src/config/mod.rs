@@ -1,0 +1,354 @@
+//! Settings and rules: files and environment in, one checked [`Config`] or all their mistakes out.
+//!
+//! Its promise: every mistake is found at once and said with its file and line; a secret is never in a message; the
+//! daemon runs on nothing that `cadfd check` would refuse.
+//!
+//! The `config` crate lays `CADFD_*` variables over the file; the file is also parsed with positions, so that each
+//! value knows the line or the variable it came from.
+
+mod destinations;
+mod node;
+mod rules;
+mod section;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::{self, http, jenkins, slack};
+use crate::intake;
+use crate::retry::Schedule;
+use crate::rule::RuleTable;
+use crate::store;
+
+pub use node::{Place, Problem, Problems};
+
+use node::Node;
+use section::Section;
+
+/// Where the settings are when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/cadfd/cadfd.toml";
+
+/// The variable that names the settings file; all others named `CADFD_…` are settings.
+pub const PATH_VARIABLE: &str = "CADFD_CONFIG";
+
+/// Everything that was decided outside of the program.
+#[derive(Debug)]
+pub struct Config {
+    /// What is consumed, and how.
+    pub intake: intake::Settings,
+    /// Where the store is.
+    pub state_dir: PathBuf,
+    /// What the store may hold.
+    pub bounds: store::Bounds,
+    /// The audit trail's file.
+    pub audit_path: PathBuf,
+    /// How the daemon itself behaves.
+    pub daemon: Daemon,
+    /// Where deliveries go, by name: `slack.ops`.
+    pub destinations: BTreeMap<String, Destination>,
+    /// What is done about which event.
+    pub rules: Arc<RuleTable>,
+    /// What to say about the settings though they can be used.
+    pub notes: Vec<String>,
+}
+
+/// A destination's settings; compared at a reload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Destination {
+    /// `[jenkins.…]`
+    Jenkins(jenkins::Settings),
+    /// `[slack.…]`
+    Slack(slack::Settings),
+    /// `[http.…]`
+    Http(http::Settings),
+}
+
+impl Destination {
+    /// Makes what performs deliveries from it.
+    ///
+    /// # Errors
+    /// When the settings cannot work: see [`action::BuildError`].
+    pub fn build(&self) -> Result<action::Destination, action::BuildError> {
+        Ok(match self {
+            Self::Jenkins(settings) => action::Destination::Jenkins(jenkins::Jenkins::new(settings)?),
+            Self::Slack(settings) => action::Destination::Slack(slack::Slack::new(settings)?),
+            Self::Http(settings) => action::Destination::Http(http::Http::new(settings)?),
+        })
+    }
+}
+
+/// How the daemon itself behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// What it says of itself on standard error, as `tracing-subscriber`'s `EnvFilter` reads it.
+    pub log_level: String,
+    /// Whether it says so in JSON.
+    pub log_json: bool,
+    /// How long running actions may take at a stop.
+    pub stop_timeout: Duration,
+}
+
+/// Reads the file at `path` (which may be missing only if it was not named by the user: `required` false), the
+/// variables, and the rules.
+///
+/// # Errors
+/// All mistakes.
+pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let text = node::read(path, &mut problems);
+    let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
+    let problems = RefCell::new(problems);
+    let config = root.map(|root| read(path, &root, &problems));
+    let mut problems = problems.into_inner();
+    if problems.0.is_empty()
+        && let Some(config) = config
+    {
+        return Ok(config);
+    }
+    problems.0.sort();
+    problems.0.dedup();
+    Err(problems)
+}
+
+/// Only where the store is, for commands that work beside the daemon whatever else the settings say.
+///
+/// # Errors
+/// Mistakes that keep it from being read.
+pub fn state_dir(path: &Path, variables: &[(String, String)]) -> Result<PathBuf, Problems> {
+    let mut problems = Problems::default();
+    let text = node::read(path, &mut problems);
+    let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
+    let Some(root) = root else { return Err(problems) };
+    let problems = RefCell::new(problems);
+    let (dir, _) = state(Section::new(&root, "", &problems).table("state"));
+    let problems = problems.into_inner();
+    if problems.0.is_empty() { Ok(dir) } else { Err(problems) }
+}
+
+/// The file with the variables laid over it.
+fn layered(path: &Path, text: &str, variables: &[(String, String)], problems: &mut Problems) -> Option<Node> {
+    let file = Node::parse(path, text, problems)?;
+    let own = variables.iter().filter(|(name, _)| name.starts_with("CADFD_") && name != PATH_VARIABLE);
+    let environment = config::Environment::with_prefix("CADFD")
+        .prefix_separator("_")
+        .separator("__")
+        .source(Some(own.cloned().collect()));
+    let layers = config::Config::builder()
+        .add_source(config::File::from_str(text, config::FileFormat::Toml))
+        .add_source(environment)
+        .build();
+    let fallback = Place::File(path.into());
+    match layers {
+        Ok(layers) => Some(Node::of_layers(layers.cache, Some(&file), "CADFD_", &fallback)),
+        Err(error) => {
+            problems.add(&fallback, error.to_string());
+            None
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const YEAR: Duration = Duration::from_hours(24 * 366);
+const GIB: u64 = 1 << 30;
+
+fn read(path: &Path, root: &Node, problems: &RefCell<Problems>) -> Config {
+    let root = Section::new(root, "", problems);
+    let mut notes = Vec::new();
+    let intake = rabbitmq(root.table("rabbitmq"), &mut notes);
+    let (state_dir, remember) = state(root.table("state"));
+    let (audit_path, backlog_max_bytes) = audit(root.table("audit"));
+    let bounds = outbox(root.table("outbox"), remember, backlog_max_bytes);
+    let daemon = daemon(root.table("daemon"));
+    let destinations = destinations::read(&root);
+    let rules_section = root.table("rules");
+    let rules_dir = rules_section.text("dir").map_or_else(|| section::beside(path, "rules.d"), PathBuf::from);
+    let rules = rules::read(&rules_dir, &rules_section, &destinations, problems);
+    rules_section.finish();
+    root.finish();
+    Config { intake, state_dir, bounds, audit_path, daemon, destinations, rules: Arc::new(rules), notes }
+}
+
+fn rabbitmq(section: Section<'_>, notes: &mut Vec<String>) -> intake::Settings {
+    let queues = section.strings("queues").unwrap_or_else(|| vec!["cadfd.info".to_owned()]);
+    if queues.is_empty() || queues.iter().any(String::is_empty) {
+        section.problem_at("queues", "`queues`: expected at least one name, such as \"cadfd.info\"");
+    }
+    if let Some(twice) = queues.iter().enumerate().find_map(|(at, q)| queues[..at].contains(q).then_some(q)) {
+        section.problem_at("queues", format!("`queues`: {twice:?} stands there twice"));
+    }
+    let reconnect = Schedule {
+        first: section.duration("reconnect_first", Duration::from_millis(10)..=HOUR, Duration::from_millis(500)),
+        max: section.duration("reconnect_max", Duration::from_millis(10)..=HOUR, 60 * SECOND),
+    };
+    longest_last(&section, "reconnect_first", "reconnect_max", &reconnect);
+    let url = section.required_secret("transport_url");
+    let parsed = url.and_then(|url| match intake::parse_transport_url(url.expose()) {
+        Ok(parsed) => Some(parsed),
+        Err(error) => {
+            let key = if section.get("transport_url").is_some() { "transport_url" } else { "transport_url_file" };
+            section.problem_at(key, format!("`{key}`: {error}"));
+            None
+        }
+    });
+    let tls_section = TlsKeys::read(&section);
+    let mut mechanism = section.choice(
+        "mechanism",
+        &[("plain", intake::Mechanism::Plain), ("external", intake::Mechanism::External)],
+        intake::Mechanism::Plain,
+    );
+    let (hosts, vhost, tls) = parsed.map_or((Vec::new(), String::new(), None), |parsed| {
+        notes.extend(parsed.notes.iter().map(|note| format!("[rabbitmq] transport_url: {note}")));
+        mechanism = parsed.mechanism.filter(|_| section.get("mechanism").is_none()).unwrap_or(mechanism);
+        (parsed.hosts, parsed.vhost, parsed.tls)
+    });
+    for file in tls.iter().flat_map(tls_files) {
+        if let Err(error) = std::fs::File::open(file) {
+            section.problem(format!("transport_url: {} cannot be read: {error}", file.display()));
+        }
+    }
+    let tls = tls_section.over(tls);
+    if mechanism == intake::Mechanism::External && tls.as_ref().is_none_or(|tls| tls.identity.is_none()) {
+        section.problem_at("mechanism", "`mechanism`: \"external\" needs TLS and `cert_file` with `key_file`");
+    }
+    let settings = intake::Settings {
+        hosts,
+        vhost,
+        tls,
+        mechanism,
+        queues,
+        prefetch: u16::try_from(section.integer("prefetch", 1..=u64::from(u16::MAX), 500)).unwrap_or(u16::MAX),
+        batch: usize::try_from(section.integer("batch", 1..=10_000, 250)).unwrap_or(250),
+        max_body: usize::try_from(section.bytes("max_body", 1024..=GIB, 1 << 20)).unwrap_or(1 << 20),
+        connect_timeout: section.duration("connect_timeout", SECOND / 10..=HOUR, 10 * SECOND),
+        heartbeat: whole_seconds(&section, "heartbeat", section.duration("heartbeat", SECOND..=HOUR, 30 * SECOND)),
+        reconnect,
+    };
+    section.finish();
+    settings
+}
+
+/// A schedule whose longest delay is its first one has no room to grow.
+fn longest_last(section: &Section<'_>, first: &str, max: &str, schedule: &Schedule) {
+    if schedule.first > schedule.max {
+        section.problem_at(first, format!("`{first}` is longer than `{max}`"));
+    }
+}
+
+/// AMQP counts heartbeats in seconds.
+fn whole_seconds(section: &Section<'_>, key: &str, duration: Duration) -> Duration {
+    if duration.subsec_nanos() != 0 {
+        section.problem_at(key, format!("`{key}`: expected whole seconds, such as \"30s\""));
+    }
+    duration
+}
+
+fn tls_files(tls: &intake::Tls) -> Vec<&Path> {
+    let mut files: Vec<&Path> = tls.ca_file.iter().map(PathBuf::as_path).collect();
+    match &tls.identity {
+        Some(intake::Identity::Pem { cert_file, key_file }) => files.extend([cert_file.as_path(), key_file]),
+        Some(intake::Identity::Pkcs12 { file, .. }) => files.push(file),
+        None => {}
+    }
+    files
+}
+
+/// A path that means the same wherever the daemon is started.
+fn absolute(section: &Section<'_>, key: &str, default: &str) -> PathBuf {
+    let path = section.text(key).map_or_else(|| PathBuf::from(default), PathBuf::from);
+    if path.is_relative() {
+        section.problem_at(key, format!("`{key}`: expected a path from the root, such as {default:?}"));
+    }
+    path
+}
+
+/// `[rabbitmq]`'s keys for TLS, which stand over the URL's own.
+struct TlsKeys {
+    wanted: Option<bool>,
+    ca_file: Option<PathBuf>,
+    identity: Option<intake::Identity>,
+}
+
+impl TlsKeys {
+    fn read(section: &Section<'_>) -> Self {
+        let wanted = section.get("tls").is_some().then(|| section.boolean("tls", true));
+        let ca_file = section.file("ca_file");
+        let identity = match (section.file("cert_file"), section.file("key_file"), section.file("pkcs12_file")) {
+            (Some(cert_file), Some(key_file), None) => Some(intake::Identity::Pem { cert_file, key_file }),
+            (None, None, Some(file)) => {
+                let password = section.secret("pkcs12_password").unwrap_or_default();
+                Some(intake::Identity::Pkcs12 { file, password })
+            }
+            (None, None, None) => None,
+            (_, _, Some(_)) => {
+                section.problem_at(
+                    "pkcs12_file",
+                    "`pkcs12_file` stands for both `cert_file` and `key_file`; write either",
+                );
+                None
+            }
+            _ => {
+                section.problem("`cert_file` and `key_file` go together; one of them is missing");
+                None
+            }
+        };
+        if wanted == Some(false) && (ca_file.is_some() || identity.is_some()) {
+            section.problem_at("tls", "`tls` is false, but certificates are given; remove one or the other");
+        }
+        Self { wanted, ca_file, identity }
+    }
+
+    fn over(self, url: Option<intake::Tls>) -> Option<intake::Tls> {
+        let named = self.ca_file.is_some() || self.identity.is_some();
+        let wanted = self.wanted.unwrap_or(url.is_some() || named);
+        let url = url.unwrap_or_default();
+        wanted.then(|| intake::Tls { ca_file: self.ca_file.or(url.ca_file), identity: self.identity.or(url.identity) })
+    }
+}
+
+fn state(section: Section<'_>) -> (PathBuf, Duration) {
+    let dir = absolute(&section, "dir", "/var/lib/cadfd");
+    let remember = section.duration("remember", HOUR..=YEAR, Duration::from_hours(7 * 24));
+    section.finish();
+    (dir, remember)
+}
+
+fn audit(section: Section<'_>) -> (PathBuf, u64) {
+    let path = absolute(&section, "path", "/var/log/cadfd/audit.log");
+    let backlog = section.bytes("max_backlog", 1 << 20..=1024 * GIB, 256 << 20);
+    section.finish();
+    (path, backlog)
+}
+
+fn outbox(section: Section<'_>, remember: Duration, backlog_max_bytes: u64) -> store::Bounds {
+    let bounds = store::Bounds {
+        max_rows: section.integer("max_rows", 1..=100_000_000, 100_000),
+        max_bytes: section.bytes("max_bytes", 64 << 10..=1024 * GIB, 256 << 20),
+        max_given_up: section.integer("max_given_up", 0..=100_000_000, 10_000),
+        quarantine_max_bytes: section.bytes("quarantine_max_bytes", 64 << 10..=1024 * GIB, 64 << 20),
+        backlog_max_bytes,
+        remember,
+    };
+    section.finish();
+    bounds
+}
+
+fn daemon(section: Section<'_>) -> Daemon {
+    let log_level = section.text("log_level").unwrap_or_else(|| "info".to_owned());
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log_level) {
+        section.problem_at("log_level", format!("`log_level`: {error}; expected error, warn, info, debug or trace"));
+    }
+    let daemon = Daemon {
+        log_level,
+        log_json: section.choice("log_format", &[("text", false), ("json", true)], false),
+        stop_timeout: section.duration("stop_timeout", Duration::ZERO..=HOUR, 20 * SECOND),
+    };
+    section.finish();
+    daemon
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! What the settings files mean, and every mistake with its exact words.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use std::fs;
+
+use super::*;
+use crate::rule::sample;
+
+/// The mistakes of settings and rules written to a folder of their own, with file names instead of paths.
+fn mistakes(settings: &str, rules: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("rules.d")).unwrap();
+    fs::write(dir.path().join("cadfd.toml"), settings).unwrap();
+    fs::write(dir.path().join("rules.d/10.toml"), rules).unwrap();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    match load(&dir.path().join("cadfd.toml"), &variables) {
+        Ok(_) => Vec::new(),
+        Err(problems) => {
+            let dir = format!("{}/", dir.path().display());
+            problems.0.iter().map(|problem| problem.to_string().replace(&dir, "")).collect()
+        }
+    }
+}
+
+fn data(kind: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config").join(kind);
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A file of `tests/data/config`: `#:` lines hold the expected mistakes, `#> env NAME=VALUE` variables, and what
+/// follows a line `#> rules` is the rules file.
+fn split(text: &str) -> (String, String, Vec<String>, Vec<(&str, &str)>) {
+    let expected = text.lines().filter_map(|line| line.strip_prefix("#: ")).map(String::from).collect();
+    let variables = text.lines().filter_map(|line| line.strip_prefix("#> env ")?.split_once('=')).collect();
+    let (settings, rules) = text.split_once("#> rules\n").unwrap_or((text, ""));
+    (settings.to_owned(), rules.to_owned(), expected, variables)
+}
+
+#[test]
+fn each_mistake_is_said_with_its_line() {
+    let files = data("bad");
+    assert!(files.len() >= 30, "{} files", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let (settings, rules, expected, variables) = split(&text);
+        assert!(!expected.is_empty(), "{}", file.display());
+        assert_eq!(mistakes(&settings, &rules, &variables), expected, "{}", file.display());
+    }
+}
+
+#[test]
+fn what_is_right_is_taken() {
+    for file in data("good") {
+        let text = fs::read_to_string(&file).unwrap();
+        let (settings, rules, _, variables) = split(&text);
+        assert_eq!(mistakes(&settings, &rules, &variables), Vec::<String>::new(), "{}", file.display());
+    }
+}
+
+/// The settings that a package installs, with every commented key switched on as well.
+#[test]
+fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let dir = tempfile::tempdir().unwrap();
+    let url = dir.path().join("transport_url");
+    fs::write(&url, "rabbit://cadfd:secret@controller:5672/\n").unwrap();
+    let settings = fs::read_to_string(shipped.join("cadfd.toml")).unwrap();
+    let settings = settings.replace("/etc/cadfd/transport_url", url.to_str().unwrap());
+    let plain = write(dir.path(), "plain.toml", &settings, &shipped);
+    let switched_on: String = settings.lines().map(|line| switch_on(line, dir.path())).collect();
+    let full = write(dir.path(), "full.toml", &switched_on, &shipped);
+    assert_eq!(plain.intake, full.intake);
+    assert_eq!((plain.bounds, plain.audit_path, plain.daemon), (full.bounds, full.audit_path, full.daemon));
+    assert_eq!(full.destinations.keys().collect::<Vec<_>>(), ["http.inventory", "jenkins.ci", "slack.ops"]);
+    assert_eq!(plain.rules.rules()[0].name, "everything, readable");
+}
+
+fn write(dir: &Path, name: &str, text: &str, shipped: &Path) -> Config {
+    let path = dir.join(name);
+    let rules = shipped.join("rules.d");
+    let text = format!("{}\n", text.replace("[rules]\n", &format!("[rules]\ndir = {rules:?}\n")));
+    fs::write(&path, text).unwrap();
+    load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// A commented setting as a setting, with the files it names made; other lines as they are.
+fn switch_on(line: &str, dir: &Path) -> String {
+    let Some(setting) = line.strip_prefix("# ").filter(|rest| {
+        let key = rest.split([' ', '=']).next().unwrap_or_default();
+        let is_key = !key.is_empty() && key.chars().all(|char| char.is_ascii_lowercase() || char == '_');
+        (is_key && rest[key.len()..].trim_start().starts_with('=')) || rest.starts_with('[')
+    }) else {
+        return format!("{line}\n");
+    };
+    // Shown once for all destinations, and files of certificates, which would have to be real; tls goes with them.
+    let skipped = [
+        "dir =",
+        "connect_timeout = \"5s\"",
+        "timeout =",
+        "rate =",
+        "concurrency =",
+        "retry_",
+        "give_up_after",
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "proxy",
+        "tls =",
+    ];
+    if skipped.iter().any(|key| setting.starts_with(key)) {
+        return String::new();
+    }
+    if let Some((key, rest)) = setting.split_once("_file = \"/etc/cadfd/") {
+        let secret = match key {
+            "webhook_url" => "https://hooks.slack.com/services/T/B/x",
+            "signing_secret" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            _ => "secret",
+        };
+        let path = dir.join(rest.split('"').next().unwrap());
+        fs::write(&path, secret).unwrap();
+        return format!("{key}_file = {path:?}\n");
+    }
+    format!("{setting}\n")
+}
+
+#[test]
+fn no_secret_is_in_what_can_be_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cadfd.toml");
+    let text = r#"
+        [rabbitmq]
+        transport_url = "rabbit://u:hunter2@h/"
+        [slack.ops]
+        webhook_url = "https://hooks.slack.com/services/hunter2"
+        [http.x]
+        url = "https://x.example.org/hunter2"
+        bearer = "hunter2"
+        headers = { X-Key = "hunter2" }
+        proxy = "http://u:hunter2@proxy:3128"
+    "#;
+    fs::write(&path, text).unwrap();
+    let config = load(&path, &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    for (name, destination) in &config.destinations {
+        assert!(!format!("{:?}", destination.build()).contains("hunter2"), "{name}");
+    }
+}
+
+/// The fenced blocks of the README in `language`.
+fn readme_blocks(language: &str) -> Vec<String> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let fence = format!("```{language}\n");
+    readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_settings_and_rules_of_the_readme_are_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = [
+        ("transport_url", "rabbit://cadfd:a%20long%20password@controller:5672/\n"),
+        ("jenkins.token", "token"),
+        ("slack.url", "https://hooks.slack.com/services/T/B/x"),
+        ("cmdb.token", "token"),
+    ];
+    for (name, secret) in secrets {
+        fs::write(dir.path().join(name), secret).unwrap();
+    }
+    let (rules, settings): (Vec<_>, Vec<_>) =
+        readme_blocks("toml").into_iter().partition(|block| block.contains("[[rule]]"));
+    assert_eq!((rules.len(), settings.len()), (5, 1));
+    let shipped = include_str!("../../config/rules.d/10-examples.toml");
+    for rules in &rules {
+        let off: Vec<_> = rules.lines().map(|line| format!("# {line}").trim_end().to_owned()).collect();
+        let off = off.join("\n");
+        assert!(shipped.contains(&off), "config/rules.d/10-examples.toml does not have:\n{off}");
+    }
+    fs::create_dir(dir.path().join("rules.d")).unwrap();
+    for (at, rules) in rules.iter().enumerate() {
+        fs::write(dir.path().join(format!("rules.d/{at}.toml")), rules).unwrap();
+    }
+    let path = dir.path().join("cadfd.toml");
+    fs::write(&path, settings[0].replace("/etc/cadfd", dir.path().to_str().unwrap())).unwrap();
+    let config = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.rules.len(), 7);
+    // Each of them does something on a captured event.
+    let planned: Vec<_> = sample::typical().flat_map(|event| config.rules.plan(event, false).planned).collect();
+    for rule in config.rules.rules() {
+        assert!(planned.iter().any(|p| p.rule == rule.name && p.error.is_none()), "{}", rule.name);
+    }
+}
