@@ -1,4 +1,12 @@
 //! cadfd: the daemon that tells OpenStack's operators who did what in Keystone, and acts on it.
+//!
+//! In reading order. A message comes in by [`intake`], becomes an [`event::Event`], meets the [`rule`] table, and goes
+//! into the [`store`] in one transaction, after which it is acknowledged; [`pipeline`] is that way. From the store,
+//! [`audit`] writes the trail and each [`worker`] carries out the deliveries of one destination by an [`action`].
+//! [`app`] puts the parts together; [`cli`] is what a person types.
+//!
+//! Pure, without input, output, clock or randomness: [`event`], [`rule`], [`template`], [`retry`], [`record`],
+//! [`text`].
 
 pub mod event;
 pub mod text;
@@ -17,6 +25,10 @@ pub mod intake;
 pub mod store;
 
 pub mod audit;
+pub mod pipeline;
 pub mod worker;
 
 pub mod config;
+
+pub mod app;
+pub mod cli;

@@ -1,3 +1,9 @@
-//! The program; so far it does nothing.
+//! The program: arguments in, exit status out. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    cadfd::cli::Cli::parse().run()
+}

@@ -1,0 +1,387 @@
+//! The daemon: its parts put together, kept going, taken down in order.
+//!
+//! Its promise: nothing is acknowledged before the store runs, nothing performed before it is kept; at a stop the parts
+//! end from the broker's side to the disk's, each within its time. Signals are an argument, so that nothing here
+//! depends on where they come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::action;
+use crate::audit::{AuditError, AuditFile, Followers, Output};
+use crate::config::{Config, Destination, Problems};
+use crate::intake;
+use crate::pipeline::Pipeline;
+use crate::record::Record;
+use crate::retry::Schedule;
+use crate::store::{OpenError, Store};
+use crate::worker::{Conditions, Order, Worker};
+
+/// How long the audit file and standard output may take to write what is committed, at a stop.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// Between attempts to start while the disk is full.
+const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
+
+/// What the daemon can be told while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Read settings and rules again; open the audit file anew.
+    Reload,
+    /// Say in the log how things stand.
+    Report,
+    /// End in order; the cause is for the trail.
+    Stop(&'static str),
+}
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The audit file.
+    #[error("the audit trail cannot be written: {0}")]
+    Audit(#[from] AuditError),
+    /// The store opened but does not take writes.
+    #[error(transparent)]
+    Write(#[from] crate::store::StoreError),
+    /// A destination whose settings cannot work after all.
+    #[error("{name}: {source}")]
+    Destination {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: crate::action::BuildError,
+    },
+}
+
+impl StartError {
+    /// Whether it may pass by itself: a full disk, an error of input or output.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(error) => error.may_pass(),
+            Self::Audit(error) => error.may_pass(),
+            Self::Write(_) => true,
+            Self::Destination { .. } => false,
+        }
+    }
+}
+
+/// Where the lines of `log` actions go.
+pub struct Standard {
+    /// Standard output.
+    pub output: Output,
+    /// Whether it is a terminal.
+    pub colour: bool,
+}
+
+/// Runs until it is told to stop. `load` reads settings and rules again.
+///
+/// # Errors
+/// When it cannot start; once it runs it ends only when told to.
+pub async fn run(
+    config: Config,
+    load: impl Fn() -> Result<Config, Problems>,
+    mut controls: mpsc::Receiver<Control>,
+    standard: Standard,
+) -> Result<(), StartError> {
+    let Some(disks) = disks(&config, &mut controls).await? else { return Ok(()) };
+    let mut app = App::start(config, disks, standard).await?;
+    let cause = loop {
+        match controls.recv().await {
+            Some(Control::Reload) => {
+                app.followers.reopen();
+                match load() {
+                    Ok(config) => app.reload(config).await,
+                    Err(problems) => {
+                        problems.0.iter().for_each(|problem| tracing::error!("{problem}"));
+                        tracing::error!("reload refused: the old settings and rules stay in force");
+                    }
+                }
+            }
+            Some(Control::Report) => app.report(),
+            Some(Control::Stop(cause)) => break cause,
+            None => break "the end of its controls",
+        }
+    };
+    app.stop(cause).await;
+    Ok(())
+}
+
+/// What has to be there before anything can be consumed.
+struct Disks {
+    store: Arc<Store>,
+    file: AuditFile,
+    /// The last record in the audit file.
+    last: u64,
+}
+
+impl Disks {
+    async fn open(config: &Config) -> Result<Self, StartError> {
+        let store = Arc::new(Store::open(&config.state_dir, config.bounds.clone())?);
+        let file = AuditFile::open(&config.audit_path)?;
+        let last = file.last_written(store.position())?;
+        store.number_from(last + 1).await?;
+        Ok(Self { store, file, last })
+    }
+}
+
+/// Opens store and audit file; waits while their disk is full. `None` when told to stop meanwhile.
+async fn disks(config: &Config, controls: &mut mpsc::Receiver<Control>) -> Result<Option<Disks>, StartError> {
+    let since = Instant::now();
+    let mut failures = 0;
+    loop {
+        match Disks::open(config).await {
+            Ok(disks) => {
+                if failures > 0 {
+                    let after = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+                    tracing::info!("the disk takes writes again after {after}");
+                }
+                return Ok(Some(disks));
+            }
+            Err(error) if !error.may_pass() => return Err(error),
+            Err(error) if failures == 0 => tracing::error!("{error}; nothing is consumed until it works"),
+            Err(_) => {}
+        }
+        failures += 1;
+        let until = Instant::now() + RETRY.delay(failures, rand::random());
+        // There is nothing to reload yet, and nothing more to report than was said.
+        while let Ok(control) = tokio::time::timeout_at(until, controls.recv()).await {
+            if matches!(control, None | Some(Control::Stop(_))) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// A task and how it is told to stop.
+struct Task<T> {
+    orders: watch::Sender<T>,
+    handle: JoinHandle<()>,
+}
+
+struct App {
+    config: Config,
+    store: Arc<Store>,
+    pipeline: Arc<Pipeline>,
+    followers: Followers,
+    intake: Task<bool>,
+    status: Arc<intake::Status>,
+    workers: BTreeMap<String, Task<Order>>,
+    conditions: Conditions,
+}
+
+impl App {
+    async fn start(config: Config, disks: Disks, standard: Standard) -> Result<Self, StartError> {
+        config.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let destinations = build(&config.destinations)?;
+        let Disks { store, file, last } = disks;
+        let Standard { output, colour } = standard;
+        let followers = Followers::start(&store, config.audit_path.clone(), file, last, output)?;
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&store), Arc::clone(&config.rules), colour));
+        let status = Arc::new(intake::Status::default());
+        let conditions = Conditions::default();
+        let record = Record::Start {
+            at: Timestamp::now(),
+            version: env!("CARGO_PKG_VERSION"),
+            host: &host(),
+            pid: std::process::id(),
+            queues: &config.intake.queues,
+            rules: config.rules.len(),
+        };
+        pipeline.note(&record).await;
+        let mut workers = BTreeMap::new();
+        for (name, destination) in destinations {
+            let task = work(&name, destination, &store, &conditions, None);
+            workers.insert(name, task);
+        }
+        let intake = take_in(config.intake.clone(), &pipeline, &status, None);
+        let app = Self { config, store, pipeline, followers, intake, status, workers, conditions };
+        tracing::info!(
+            rules = app.config.rules.len(),
+            destinations = app.config.destinations.len(),
+            audit.path = %app.config.audit_path.display(),
+            "cadfd {} started",
+            env!("CARGO_PKG_VERSION")
+        );
+        app.say_orphans();
+        Ok(app)
+    }
+
+    /// Puts new settings in force: what did not change goes on undisturbed.
+    async fn reload(&mut self, config: Config) {
+        config.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        for (what, changed) in [
+            ("[state] dir", config.state_dir != self.config.state_dir),
+            ("[audit] path", config.audit_path != self.config.audit_path),
+            ("[daemon]", config.daemon != self.config.daemon),
+        ] {
+            if changed {
+                tracing::warn!("{what} changed; that takes effect at the next start");
+            }
+        }
+        if let Err(error) = self.replace_workers(&config.destinations) {
+            tracing::error!("reload refused: {error}; the old settings and rules stay in force");
+            return;
+        }
+        self.store.set_bounds(config.bounds.clone());
+        self.pipeline.set_rules(Arc::clone(&config.rules));
+        if config.intake != self.config.intake {
+            let old = std::mem::replace(&mut self.intake.handle, tokio::spawn(async {}));
+            self.intake.orders.send_replace(true);
+            self.intake = take_in(config.intake.clone(), &self.pipeline, &self.status, Some(old));
+        }
+        let rules = config.rules.len();
+        let old = std::mem::replace(&mut self.config, config);
+        // What takes effect only at the next start is still the old.
+        (self.config.state_dir, self.config.audit_path, self.config.daemon) =
+            (old.state_dir, old.audit_path, old.daemon);
+        self.pipeline.note(&Record::Reload { at: Timestamp::now(), rules }).await;
+        tracing::info!(rules, destinations = self.config.destinations.len(), "reloaded settings and rules");
+        self.say_orphans();
+    }
+
+    fn replace_workers(&mut self, wanted: &BTreeMap<String, Destination>) -> Result<(), StartError> {
+        // All are built before one is touched: a reload takes effect whole or not at all.
+        let mut built = build(wanted)?;
+        let deadline = Instant::now() + self.config.daemon.stop_timeout;
+        let current = std::mem::take(&mut self.workers);
+        let mut ending = BTreeMap::new();
+        for (name, task) in current {
+            if wanted.get(&name).is_some() && wanted.get(&name) == self.config.destinations.get(&name) {
+                self.workers.insert(name, task);
+            } else {
+                task.orders.send_replace(Order::Stop(deadline));
+                ending.insert(name, task.handle);
+            }
+        }
+        built.retain(|name, _| !self.workers.contains_key(name));
+        for (name, destination) in built {
+            // It begins when the old one has ended, so that none performs what the other has claimed.
+            let task = work(&name, destination, &self.store, &self.conditions, ending.remove(&name));
+            self.workers.insert(name, task);
+        }
+        Ok(())
+    }
+
+    /// Deliveries for destinations that are no longer in the settings wait for their return.
+    fn say_orphans(&self) {
+        for (name, waiting) in self.store.waiting().unwrap_or_default() {
+            if !self.workers.contains_key(&name) {
+                tracing::warn!(
+                    "{waiting} deliveries wait for {name}, which is not in the settings; bring it back or type: \
+                     cadfd outbox discard --destination {name}"
+                );
+            }
+        }
+    }
+
+    /// How things stand, for SIGUSR1.
+    fn report(&self) {
+        tracing::info!("intake: {}", self.status.snapshot());
+        if let Ok((quarantined, given_up)) = self.store.put_away() {
+            tracing::info!("put away: {quarantined} messages in quarantine, {given_up} deliveries given up");
+        }
+        let waiting: BTreeMap<_, _> = self.store.waiting().unwrap_or_default().into_iter().collect();
+        let conditions = self.conditions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (name, condition) in conditions.iter() {
+            let state = match &condition.down {
+                None => "works".to_owned(),
+                Some((since, reason)) => format!("is lost since {}: {reason}", crate::record::time(*since)),
+            };
+            let waiting = waiting.get(name).copied().unwrap_or(0);
+            let (done, given_up) = (condition.done, condition.given_up);
+            tracing::info!(action.name = name, "{name} {state}; {waiting} waiting, {done} done, {given_up} given up");
+        }
+    }
+
+    async fn stop(self, cause: &'static str) {
+        tracing::info!("stopping on {cause}");
+        self.intake.orders.send_replace(true);
+        ended(self.intake.handle).await;
+        let deadline = Instant::now() + self.config.daemon.stop_timeout;
+        for task in self.workers.values() {
+            task.orders.send_replace(Order::Stop(deadline));
+        }
+        for task in self.workers.into_values() {
+            ended(task.handle).await;
+        }
+        self.pipeline.note(&Record::Stop { at: Timestamp::now(), cause }).await;
+        let (followers, store) = (self.followers, Arc::clone(&self.store));
+        let finished = tokio::task::spawn_blocking(move || {
+            let finished = followers.finish(&store, FLUSH);
+            store.close();
+            finished
+        });
+        if !finished.await.unwrap_or(false) {
+            tracing::warn!("not everything could be written out; the rest follows after the next start");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// A task that panicked has said so already; the others are still to be ended in order.
+async fn ended(handle: JoinHandle<()>) {
+    if let Err(error) = handle.await {
+        tracing::error!("a part of the daemon broke off: {error}");
+    }
+}
+
+fn take_in(
+    settings: intake::Settings,
+    pipeline: &Arc<Pipeline>,
+    status: &Arc<intake::Status>,
+    before: Option<JoinHandle<()>>,
+) -> Task<bool> {
+    let (orders, mut stop) = watch::channel(false);
+    let (pipeline, status) = (Arc::clone(pipeline), Arc::clone(status));
+    let handle = tokio::spawn(async move {
+        if let Some(before) = before {
+            ended(before).await;
+        }
+        let stopped = async move {
+            // An error means that nobody is left to order a stop, which is one.
+            let _gone = stop.wait_for(|stop| *stop).await;
+        };
+        intake::run(settings, pipeline, status, stopped).await;
+    });
+    Task { orders, handle }
+}
+
+fn work(
+    name: &str,
+    destination: action::Destination,
+    store: &Arc<Store>,
+    conditions: &Conditions,
+    before: Option<JoinHandle<()>>,
+) -> Task<Order> {
+    let worker = Worker::new(name, destination, Arc::clone(store), Arc::clone(conditions));
+    let (orders, receiver) = watch::channel(Order::Work);
+    let handle = tokio::spawn(async move {
+        if let Some(before) = before {
+            ended(before).await;
+        }
+        worker.run(receiver).await;
+    });
+    Task { orders, handle }
+}
+
+/// What performs deliveries, for each destination in the settings.
+fn build(settings: &BTreeMap<String, Destination>) -> Result<BTreeMap<String, action::Destination>, StartError> {
+    let build = |(name, settings): (&String, &Destination)| match settings.build() {
+        Ok(destination) => Ok((name.clone(), destination)),
+        Err(source) => Err(StartError::Destination { name: name.clone(), source }),
+    };
+    settings.iter().map(build).collect()
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,98 @@
+//! What a person types: one file for each command.
+//!
+//! Its promise: what a command prints is safe for a terminal; a mistake ends with exit status 2 and says what to do.
+
+mod check;
+mod explain;
+mod outbox;
+mod run;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Problems};
+
+/// Tells OpenStack operators who did what in Keystone, and acts on it.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true, propagate_version = true)]
+pub struct Cli {
+    /// The settings file; rules are read from rules.d beside it.
+    #[arg(short, long, global = true, env = config::PATH_VARIABLE, default_value = config::DEFAULT_PATH, value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Consume notifications, keep the audit trail, carry out actions: the daemon.
+    Run,
+    /// Check settings, rules and templates; say every mistake with its file and line.
+    Check,
+    /// Show how captured messages are decoded, which rules match them and what would be sent. Sends nothing.
+    Explain(explain::Args),
+    /// Show and change deliveries that wait or were given up, and messages that could not be decoded.
+    Outbox(outbox::Args),
+}
+
+impl Cli {
+    /// Does what was typed; the exit status is 0, or 2 for a mistake in what was given, or 1 for anything else.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let path = &self.config;
+        let done = match self.command {
+            Command::Run => run::run(path),
+            Command::Check => check::check(path),
+            Command::Explain(args) => explain::explain(path, &args),
+            Command::Outbox(args) => outbox::outbox(path, &args),
+        };
+        match done {
+            Ok(code) => code,
+            // `cadfd … | head` is no mistake.
+            Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) => {
+                let mut stderr = io::stderr();
+                if let Some(problems) = error.downcast_ref::<Problems>() {
+                    let count = problems.0.len();
+                    let _closed = write!(stderr, "{problems}");
+                    let _closed = writeln!(stderr, "{count} mistake{}", if count == 1 { "" } else { "s" });
+                    return ExitCode::from(2);
+                }
+                let _closed = writeln!(stderr, "cadfd: {}", in_words(&error));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// The error with its causes, those left out that it has told already.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The environment, as the settings read it.
+fn variables() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn load(path: &Path) -> Result<config::Config, Problems> {
+    config::load(path, &variables())
+}
+
+/// Whether to colour what goes to standard output: a terminal, and nobody said `NO_COLOR`.
+fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,260 @@
+//! What happens to a message between the broker and the store: decode, plan, keep.
+//!
+//! Its promise: a batch is kept whole or not at all, in the order it came; what cannot be decoded is kept with its
+//! bytes; a store that cannot be written is said once, and waited for before anything more is consumed.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::event::{self, Event};
+use crate::intake::{Incoming, Refused, SessionId, Sink};
+use crate::quiet::Quiet;
+use crate::record::{self, Record, Source};
+use crate::retry::Schedule;
+use crate::rule::{Plan, RuleTable};
+use crate::store::{Entry, Key, NewDelivery, Session, Store, StoreError, Unreadable};
+
+/// Between attempts to write while the disk takes nothing.
+const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
+
+/// Records of cadfd's own that may wait for the disk; an outage makes two.
+const NOTES: usize = 1000;
+
+/// The way of a message, shared by all queues.
+pub struct Pipeline {
+    store: Arc<Store>,
+    rules: ArcSwap<RuleTable>,
+    /// Whether standard output is a terminal.
+    colour: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The intake's current session and the store's.
+    session: Option<(SessionId, Session)>,
+    /// Since when the store cannot be written, and what was said about it.
+    trouble: Option<(Instant, String)>,
+    /// Records of our own that could not be written yet; they go with the next batch.
+    notes: Vec<Vec<u8>>,
+    /// Rules that could not be evaluated, each said once in a while.
+    quiet: Quiet,
+}
+
+impl Pipeline {
+    /// A pipeline into `store` by `rules`; with `colour`, lines for standard output have ANSI colours.
+    #[must_use]
+    pub fn new(store: Arc<Store>, rules: Arc<RuleTable>, colour: bool) -> Self {
+        Self { store, rules: ArcSwap::new(rules), colour, state: Mutex::default() }
+    }
+
+    /// Puts other rules in force, from the next batch on.
+    pub fn set_rules(&self, rules: Arc<RuleTable>) {
+        self.rules.store(rules);
+    }
+
+    /// Keeps a record of cadfd's own: now, or with the next batch where the disk is full.
+    pub async fn note(&self, record: &Record<'_>) {
+        let mut notes = std::mem::take(&mut self.state().notes);
+        if notes.len() < NOTES {
+            notes.push(record::rest_of_line(record));
+        }
+        // Those that wait go first: the trail's order is that of the events.
+        let entries = notes.iter().cloned().map(own).collect();
+        if let Err(error) = self.store.put(&Session::default(), entries).await {
+            self.trouble(&error);
+            self.state().notes.splice(0..0, notes);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store's session for the intake's.
+    fn session(&self, id: SessionId) -> Session {
+        let mut state = self.state();
+        match &state.session {
+            Some((current, session)) if *current == id => session.clone(),
+            _ => {
+                let session = Session::default();
+                state.session = Some((id, session.clone()));
+                session
+            }
+        }
+    }
+
+    /// Says that the store cannot be written: when it begins and when the cause changes.
+    fn trouble(&self, error: &StoreError) {
+        if matches!(error, StoreError::Session | StoreError::Closed) {
+            return;
+        }
+        let text = error.to_string();
+        let mut state = self.state();
+        let since = match &state.trouble {
+            Some((_, said)) if *said == text => return,
+            Some((since, _)) => *since,
+            None => Instant::now(),
+        };
+        tracing::error!("{text}; nothing is acknowledged and nothing consumed until that is mended");
+        state.trouble = Some((since, text));
+    }
+
+    fn recovered(&self) {
+        if let Some((since, _)) = self.state().trouble.take() {
+            let after = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+            tracing::info!("messages can be kept again after {after}");
+        }
+    }
+
+    fn entries(&self, batch: Vec<Incoming>) -> Vec<Entry> {
+        let rules = self.rules.load();
+        let mut entries: Vec<_> = std::mem::take(&mut self.state().notes).into_iter().map(own).collect();
+        let mut failed = Vec::new();
+        entries.extend(batch.into_iter().map(|message| entry(message, &rules, self.colour, &mut failed)));
+        for text in failed {
+            if let Some(count) = self.state().quiet.say(&text, Instant::now()) {
+                tracing::warn!(count, "{text}; the event is in the trail, the rule was passed over");
+            }
+        }
+        entries
+    }
+}
+
+impl Sink for Pipeline {
+    async fn ready(&self) {
+        let mut failures = 0;
+        while let Err(error) = self.store.probe().await {
+            if error == StoreError::Closed {
+                // The daemon is ending; whoever waits for this is being dropped.
+                std::future::pending::<()>().await;
+            }
+            self.trouble(&error);
+            failures += 1;
+            tokio::time::sleep(RETRY.delay(failures, rand::random())).await;
+        }
+        self.recovered();
+        let notes: Vec<_> = std::mem::take(&mut self.state().notes);
+        if !notes.is_empty()
+            && let Err(error) = self.store.put(&Session::default(), notes.iter().cloned().map(own).collect()).await
+        {
+            self.trouble(&error);
+            self.state().notes.splice(0..0, notes);
+        }
+    }
+
+    async fn put(&self, session: SessionId, batch: Vec<Incoming>) -> Result<(), Refused> {
+        let session = self.session(session);
+        // Some milliseconds of computing for a large batch, which must not hold up the other tasks of this thread.
+        let entries = tokio::task::block_in_place(|| self.entries(batch));
+        let notes: Vec<_> = entries.iter().filter(|e| e.key == Key::Own).map(|e| e.record.clone()).collect();
+        match self.store.put(&session, entries).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.trouble(&error);
+                self.state().notes.splice(0..0, notes);
+                Err(Refused)
+            }
+        }
+    }
+
+    fn lost(&self, since: Timestamp, cause: &str) -> impl Future<Output = ()> + Send {
+        let cause = cause.to_owned();
+        async move { self.note(&Record::BrokerLost { from: since, cause: &cause }).await }
+    }
+
+    fn found(&self, since: Timestamp, until: Timestamp, attempts: u32, cause: &str) -> impl Future<Output = ()> + Send {
+        let cause = cause.to_owned();
+        async move { self.note(&Record::BrokerFound { from: since, to: until, attempts, cause: &cause }).await }
+    }
+}
+
+fn own(record: Vec<u8>) -> Entry {
+    Entry { key: Key::Own, record, log: None, deliveries: Vec::new(), unreadable: None }
+}
+
+/// All that is to be kept of one message.
+fn entry(message: Incoming, rules: &RuleTable, colour: bool, failed: &mut Vec<String>) -> Entry {
+    if message.size > message.body.len() {
+        let reason = format!("{} bytes are more than [rabbitmq] max_body; the first are kept", message.size);
+        return unreadable(message, reason);
+    }
+    match event::decode(&message.body) {
+        Ok(event) => {
+            let plan = rules.plan(&event, colour);
+            failed.extend(plan.planned.iter().filter(|planned| planned.delivery.is_none()).filter_map(|planned| {
+                let error = planned.error.as_ref()?;
+                Some(format!("rule {:?}: its {} cannot be evaluated: {error}", planned.rule, planned.to))
+            }));
+            known(&message, &event, plan)
+        }
+        Err(error) => unreadable(message, error.to_string()),
+    }
+}
+
+fn source(message: &Incoming) -> Source<'_> {
+    let Incoming { queue, exchange, routing_key, redelivered, .. } = message;
+    Source { queue, exchange, routing_key, redelivered: *redelivered }
+}
+
+fn known(message: &Incoming, event: &Event, plan: Plan) -> Entry {
+    let Plan { planned, deliveries, log } = plan;
+    let record = record::rest_of_line(&Record::Event {
+        event,
+        source: source(message),
+        received: message.received,
+        planned: &planned,
+    });
+    let deliveries = deliveries.into_iter().map(|delivery| NewDelivery {
+        id: delivery.id,
+        destination: delivery.destination,
+        rule: delivery.rule,
+        message_id: event.message_id.clone(),
+        event_type: event.event_type.clone(),
+        request: delivery.request.and_then(|request| serde_json::to_string(&request).map_err(|e| e.to_string())),
+    });
+    Entry {
+        key: Key::Message(event.message_id.clone()),
+        record,
+        log,
+        deliveries: deliveries.collect(),
+        unreadable: None,
+    }
+}
+
+fn unreadable(message: Incoming, reason: String) -> Entry {
+    let digest = Sha256::digest(&message.body).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _infallible = write!(hex, "{byte:02x}");
+        hex
+    });
+    let size = message.size as u64;
+    let record = record::rest_of_line(&Record::Quarantine {
+        received: message.received,
+        source: source(&message),
+        reason: &reason,
+        size,
+        sha256: &digest,
+    });
+    Entry {
+        key: Key::Unreadable { digest: digest.clone(), redelivered: message.redelivered },
+        record,
+        log: None,
+        deliveries: Vec::new(),
+        unreadable: Some(Unreadable {
+            digest,
+            queue: message.queue.to_string(),
+            exchange: message.exchange,
+            routing_key: message.routing_key,
+            reason,
+            size,
+            body: message.body,
+        }),
+    }
+}
