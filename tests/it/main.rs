@@ -1,0 +1,37 @@
+//! The integration tests, in one binary, against private RabbitMQ nodes.
+//!
+//! Its promise: no test waits for ever, none leaves a process, and a missing broker is a failure.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::disallowed_methods, reason = "tests play Keystone, which declares and publishes")]
+
+mod actions;
+mod architecture;
+mod broker;
+mod captured;
+mod certificates;
+mod fake_sink;
+mod harness;
+mod intake;
+mod log;
+mod node;
+mod process;
+mod proxy;
+mod standins;
+
+use std::time::Duration;
+
+/// For a whole test, the broker's start included.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Runs a test on a runtime of its own, for at most two minutes.
+pub(crate) fn run_test(test: impl AsyncFnOnce()) {
+    log::collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let in_time = tokio::time::timeout(LIMIT, test()).await;
+        assert!(in_time.is_ok(), "the test takes too long; the log of all tests:\n{}", log::lines_with("").join("\n"));
+    });
+    // What a failed test leaves behind is no reason to wait.
+    runtime.shutdown_background();
+}
