@@ -7,14 +7,19 @@
 
 mod actions;
 mod architecture;
+mod bounds;
 mod broker;
 mod captured;
 mod certificates;
 mod commands;
+mod crash;
 mod daemon;
 mod destinations;
+mod disk;
+mod ending;
 mod fake_sink;
 mod fault;
+mod ground;
 mod harness;
 mod hostile;
 mod intake;
@@ -27,6 +32,8 @@ mod process;
 mod proxy;
 mod reload;
 mod standins;
+mod tmpfs;
+mod trail;
 
 use std::time::Duration;
 
