@@ -1,0 +1,34 @@
+# What can be done here. `make` lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fuzz
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	    printf '  make %-8s %s\n' "$$name" "$$text"; \
+	done
+
+demo: ## RabbitMQ, cadfd, Jenkins, Slack: the captured events of a real Keystone, in half a minute
+	@.ci/install
+	@echo 'cargo build --bin cadfd --example demo (the first time takes minutes)'
+	@cargo build --quiet --locked --bin cadfd --example demo
+	@cargo run --quiet --locked --example demo
+
+test: ## all tests, against private RabbitMQ nodes
+	@.ci/install
+	cargo test --locked
+
+check: ## what needs no broker: formatting, lints, documentation, licences and advisories of the dependencies
+	@.ci/install
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	@.ci/deny
+
+fuzz: ## the decoder against random bytes for a minute (SECONDS=60); needs nightly and cargo-fuzz
+	@rustup run nightly rustc --version > /dev/null 2>&1 || \
+	    { echo 'fuzz: no nightly compiler: rustup toolchain install nightly' >&2; exit 1; }
+	@command -v cargo-fuzz > /dev/null || { echo 'fuzz: no cargo-fuzz: cargo install cargo-fuzz --locked' >&2; exit 1; }
+	mkdir -p fuzz/corpus/decode
+	cargo +nightly fuzz run decode fuzz/corpus/decode tests/data/notifications/documented -- \
+	    -max_total_time=$${SECONDS:-60}
