@@ -103,7 +103,10 @@ impl JsonTemplate {
             Self::Fixed(value) => value.clone(),
             Self::Array(items) => Value::Array(items.iter().map(|item| item.render(view)).collect::<Result<_, _>>()?),
             Self::Object(entries) => {
-                let render = |(key, item): &(String, Self)| Ok((key.clone(), item.render(view)?));
+                let render = |(key, item): &(String, Self)| match item.render(view) {
+                    Ok(value) => Ok((key.clone(), value)),
+                    Err(error) => Err(TemplateError::new(&format!("{key}: {error}"))),
+                };
                 Value::Object(entries.iter().map(render).collect::<Result<Map<_, _>, TemplateError>>()?)
             }
         })

@@ -129,3 +129,14 @@ fn a_template_that_fails_is_planned_with_its_reason() {
     assert!(error.contains("undefined"), "{error}");
     assert_eq!(plan.planned[0].error.as_ref(), Some(&error));
 }
+
+#[test]
+fn a_value_of_a_json_body_that_fails_is_named() {
+    let leaf = JsonTemplate::Leaf(JsonLeaf::compile("{{ payload.absent }}", Place::Parameter).unwrap());
+    let body =
+        HttpBody::Json(JsonTemplate::Object(vec![("who".into(), JsonTemplate::Object(vec![("id".into(), leaf)]))]));
+    let act = Act::Http(HttpAct { to: "http.x".into(), path: None, query: Vec::new(), body });
+    let plan = RuleTable::new(vec![rule("r", "*", vec![act])]).plan(deleted_user(), false);
+    let error = plan.deliveries[0].request.clone().unwrap_err();
+    assert!(error.starts_with("who: id: "), "{error}");
+}
