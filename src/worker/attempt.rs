@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::action::{Attempt, Destination, Limits, Outcome, Request};
 use crate::record::{self, Record};
@@ -21,13 +22,15 @@ pub(super) struct Ended {
     pub(super) outcome: Outcome,
     /// Whether its failure was the last that was waited for.
     pub(super) is_last: bool,
+    pub(super) began: Instant,
 }
 
 /// Makes an attempt and keeps what it came to.
 pub(super) async fn attempt(destination: &Destination, store: &Store, name: &str, delivery: Delivery) -> Ended {
+    let began = Instant::now();
     let outcome = perform(destination, &delivery, Timestamp::now()).await;
     let is_last = is_last(&outcome, &delivery, destination.limits(), Timestamp::now());
-    let ended = Ended { delivery, outcome, is_last };
+    let ended = Ended { delivery, outcome, is_last, began };
     settle(store, name, &ended, destination.limits()).await;
     ended
 }
@@ -69,7 +72,7 @@ async fn settle(store: &Store, name: &str, ended: &Ended, limits: &Limits) {
     }
 }
 
-fn end(name: &str, Ended { delivery, outcome, is_last }: &Ended, limits: &Limits) -> End {
+fn end(name: &str, Ended { delivery, outcome, is_last, .. }: &Ended, limits: &Limits) -> End {
     let now = Timestamp::now();
     let later = |after: Duration| {
         let after = jiff::SignedDuration::try_from(after).unwrap_or(jiff::SignedDuration::from_hours(1));

@@ -27,6 +27,8 @@ pub(super) struct Failure<'a> {
     pub(super) scope: Scope,
     /// The receiver's own `Retry-After`.
     pub(super) after: Option<Duration>,
+    /// When the attempt began.
+    pub(super) began: Instant,
 }
 
 /// What is to be said about it.
@@ -53,6 +55,8 @@ struct Outage {
     since_wall: Timestamp,
     failures: u32,
     probe_at: Instant,
+    /// When somebody last said that the destination works again; what began before says nothing about that.
+    nudged: Instant,
     reason: String,
     /// Deliveries that failed for the first time in this outage: when it ends, they go first.
     members: HashSet<i64>,
@@ -80,7 +84,7 @@ impl Health {
     /// The next probe is made at once: somebody says that the destination works again.
     pub(super) fn probe_now(&mut self, now: Instant) {
         if let Some(outage) = &mut self.outage {
-            outage.probe_at = now;
+            (outage.probe_at, outage.nudged) = (now, now);
         }
     }
 
@@ -115,11 +119,12 @@ impl Health {
             since_wall: wall,
             failures: 0,
             probe_at: now,
+            nudged: failure.began,
             reason: String::new(),
             members: HashSet::new(),
         });
         // Several attempts under way when it went down are one failure of the destination, not several.
-        if is_new || now >= outage.probe_at {
+        if is_new || (now >= outage.probe_at && failure.began >= outage.nudged) {
             outage.failures += 1;
             // A receiver that asks for no pause, or for one that is over, is not to be pressed harder than one that
             // asks for nothing.
@@ -144,7 +149,15 @@ mod tests {
     const SCHEDULE: Schedule = Schedule { first: Duration::from_secs(5), max: Duration::from_hours(1) };
 
     fn failure(n: i64, attempts: u32, scope: Scope) -> Failure<'static> {
-        Failure { n, attempts, reason: "connection refused", scope, after: None }
+        Failure {
+            n,
+            attempts,
+            reason: "connection refused",
+            scope,
+            after: None,
+            // After whatever these tests call now.
+            began: Instant::now() + Duration::from_hours(48),
+        }
     }
 
     fn fail(health: &mut Health, failure: Failure<'_>, now: Instant) -> Say {
@@ -224,5 +237,10 @@ mod tests {
         assert_eq!(health.probe_at(), Some(now + 4 * SCHEDULE.first), "no pause is not taken for an invitation");
         health.probe_now(now);
         assert_eq!(health.probe_at(), Some(now));
+        let earlier = now.checked_sub(SCHEDULE.first).unwrap_or(now);
+        fail(&mut health, Failure { began: earlier, ..failure(3, 0, Scope::Destination) }, now);
+        assert_eq!(health.probe_at(), Some(now), "it began before that was said");
+        fail(&mut health, Failure { began: now, ..failure(4, 0, Scope::Destination) }, now);
+        assert_eq!(health.probe_at(), Some(now + 8 * SCHEDULE.first));
     }
 }

@@ -225,13 +225,13 @@ impl Worker {
         self.tasks.insert(task.id(), claim);
     }
 
-    async fn ended(&mut self, Ended { delivery, outcome, is_last }: Ended) {
+    async fn ended(&mut self, Ended { delivery, outcome, is_last, began }: Ended) {
         self.claimed.remove(&delivery.n);
         let now = Instant::now();
         let say = match &outcome {
             Outcome::Retry { reason, after, scope } => {
                 let failure =
-                    Failure { n: delivery.n, attempts: delivery.attempts, reason, scope: *scope, after: *after };
+                    Failure { n: delivery.n, attempts: delivery.attempts, reason, scope: *scope, after: *after, began };
                 self.look = true;
                 if is_last {
                     self.say_given_up(&delivery, reason);
@@ -286,7 +286,7 @@ impl Worker {
         // Where this cannot be kept either, it is as it was, and tried again at once.
         let _as_it_was = self.store.settle(Settlement { n, end }).await;
         let reason = reason.as_deref().unwrap_or_default();
-        let failure = Failure { n, attempts, reason, scope: Scope::Delivery, after: None };
+        let failure = Failure { n, attempts, reason, scope: Scope::Delivery, after: None, began: Instant::now() };
         let say = self.health.failed(failure, Instant::now(), Timestamp::now(), rand::random());
         self.say(say).await;
     }
