@@ -114,6 +114,10 @@ pub(super) fn open_beside(dir: &Path) -> Result<Connection, OpenError> {
         Ok(false) => return Err(OpenError::Absent(path)),
         Err(source) => return Err(OpenError::Io { path, source }),
     }
+    // SQLite would only say that it cannot open it, not why.
+    if let Err(source) = OpenOptions::new().read(true).write(true).open(&path) {
+        return Err(OpenError::Io { path, source });
+    }
     let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
     let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
     configure(&connection).map_err(sqlite)?;
