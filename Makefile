@@ -1,11 +1,11 @@
 # What can be done here. `make` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz
+.PHONY: help demo test check bench fuzz
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-	    printf '  make %-8s %s\n' "$$name" "$$text"; \
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	    printf '  make %-13s %s\n' "$$name" "$$text"; \
 	done
 
 demo: ## RabbitMQ, cadfd, Jenkins, Slack: the captured events of a real Keystone, in half a minute
@@ -24,6 +24,14 @@ check: ## what needs no broker: formatting, lints, documentation, licences and a
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	@.ci/deny
+
+bench: ## cadfd beside a bare consumer and oslo.messaging's, in one run (ROUNDS=5); a quarter of an hour
+	@.ci/install
+	@.ci/oslo
+	@echo 'cargo bench (building it takes minutes)'
+	@cargo bench --quiet --locked --bench daemon -- --rounds $${ROUNDS:-5} --oslo target/oslo/bin/python
+	@cargo bench --quiet --locked --bench micro
+	@cargo bench --quiet --locked --bench store
 
 fuzz: ## the decoder against random bytes for a minute (SECONDS=60); needs nightly and cargo-fuzz
 	@rustup run nightly rustc --version > /dev/null 2>&1 || \

@@ -19,7 +19,7 @@ use crate::quiet::Quiet;
 use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
 use crate::rule::{Plan, RuleTable};
-use crate::store::{Entry, Key, NewDelivery, Session, Store, StoreError, Unreadable};
+use crate::store::{Entry, Key, MessageKey, NewDelivery, Session, Store, StoreError, Unreadable};
 
 /// Between attempts to write while the disk takes nothing.
 const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
@@ -188,6 +188,7 @@ fn entry(message: Incoming, rules: &RuleTable, colour: bool, failed: &mut Vec<St
     }
     match event::decode(&message.body) {
         Ok(event) => {
+            let event = Arc::new(event);
             let plan = rules.plan(&event, colour);
             failed.extend(plan.planned.iter().filter(|planned| planned.delivery.is_none()).filter_map(|planned| {
                 let error = planned.error.as_ref()?;
@@ -204,7 +205,7 @@ fn source(message: &Incoming) -> Source<'_> {
     Source { queue, exchange, routing_key, redelivered: *redelivered }
 }
 
-fn known(message: &Incoming, event: &Event, plan: Plan) -> Entry {
+fn known(message: &Incoming, event: &Event, plan: Plan<'_>) -> Entry {
     let Plan { planned, deliveries, log } = plan;
     let record = record::rest_of_line(&Record::Event {
         event,
@@ -221,7 +222,7 @@ fn known(message: &Incoming, event: &Event, plan: Plan) -> Entry {
         request: delivery.request.and_then(|request| serde_json::to_string(&request).map_err(|e| e.to_string())),
     });
     Entry {
-        key: Key::Message(event.message_id.clone()),
+        key: Key::Message(MessageKey::of(&event.message_id)),
         record,
         log,
         deliveries: deliveries.collect(),
@@ -250,8 +251,8 @@ fn unreadable(message: Incoming, reason: String) -> Entry {
         unreadable: Some(Unreadable {
             digest,
             queue: message.queue.to_string(),
-            exchange: message.exchange,
-            routing_key: message.routing_key,
+            exchange: message.exchange.to_string(),
+            routing_key: message.routing_key.to_string(),
             reason,
             size,
             body: message.body,

@@ -21,16 +21,13 @@ pub fn rest_of_line(record: &Record<'_>) -> Vec<u8> {
     json
 }
 
-/// The whole line.
-#[must_use]
-pub fn line(seq: u64, rest: &[u8]) -> Vec<u8> {
-    let mut line = Vec::with_capacity(rest.len() + 32);
-    line.extend_from_slice(b"{\"seq\":");
-    line.extend_from_slice(seq.to_string().as_bytes());
-    line.push(b',');
-    line.extend_from_slice(rest);
-    line.push(b'\n');
-    line
+/// Writes the whole line to `lines`.
+pub fn push_line(lines: &mut Vec<u8>, seq: u64, rest: &[u8]) {
+    lines.extend_from_slice(b"{\"seq\":");
+    lines.extend_from_slice(seq.to_string().as_bytes());
+    lines.push(b',');
+    lines.extend_from_slice(rest);
+    lines.push(b'\n');
 }
 
 /// The number of a whole line, with or without its end; `None` where it is no record.
@@ -58,7 +55,7 @@ pub enum Record<'a> {
         #[serde(serialize_with = "rfc3339")]
         received: Timestamp,
         /// What it triggered.
-        planned: &'a [Planned],
+        planned: &'a [Planned<'a>],
     },
     /// A message that could not be decoded; its bytes are in quarantine.
     Quarantine {
@@ -187,11 +184,11 @@ pub struct Source<'a> {
 
 /// What an event triggered, as the trail and `explain` tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Planned {
+pub struct Planned<'a> {
     /// The rule's name.
-    pub rule: String,
+    pub rule: &'a str,
     /// Where to: `log`, `slack.ops`.
-    pub to: String,
+    pub to: &'a str,
     /// The delivery's id; absent for `log`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<String>,
@@ -219,7 +216,8 @@ mod tests {
     fn a_line_starts_with_its_number_and_type() {
         let at = Timestamp::from_millisecond(1_795_244_603_274).unwrap();
         let rest = rest_of_line(&Record::Stop { at, cause: "SIGTERM\n\u{202e}" });
-        let whole = line(17, &rest);
+        let mut whole = Vec::new();
+        push_line(&mut whole, 17, &rest);
         let text = std::str::from_utf8(&whole).unwrap();
         assert!(text.starts_with(r#"{"seq":17,"type":"stop","at":""#), "{text}");
         assert!(text.ends_with("\"cause\":\"SIGTERM\\n\\u202e\"}\n"), "{text}");

@@ -9,12 +9,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, get_compiled_template};
-use minijinja::value::Rest;
+use minijinja::value::{Enumerator, Object, Rest};
 use minijinja::{Environment, Error, ErrorKind, Expression, Output, State, UndefinedBehavior, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::event::{Event, KEYS, Visit};
 
 /// Instructions one evaluation may take; a thousand times what a long template of an operator's needs.
 const FUEL: u64 = 200_000;
@@ -134,14 +136,17 @@ fn write_value(place: Place, out: &mut Output<'_>, _state: &mut State<'_, '_>, v
     .map_err(Error::from)
 }
 
-/// An event as conditions and templates see it, converted once however many rules look at it.
+/// An event as conditions and templates see it. Each of its fields is converted when something first asks for it, once
+/// however many rules do.
 #[derive(Clone, Debug)]
 pub struct View(Value);
 
 impl View {
-    /// Converts anything that serializes to an object.
-    pub fn new(value: &impl serde::Serialize) -> Self {
-        Self(Value::from(minijinja::value::Serde(value)))
+    /// The view of an event.
+    #[must_use]
+    pub fn new(event: &Arc<Event>) -> Self {
+        let values = KEYS.iter().map(|_| OnceLock::new()).collect();
+        Self(Value::from_object(Converted { event: Arc::clone(event), values }))
     }
 
     /// The same view with further top-level fields, which win over its own.
@@ -149,6 +154,38 @@ impl View {
     pub fn with(&self, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         let own = Value::from_pairs(fields);
         Self(minijinja::value::merge_maps([self.0.clone(), own]))
+    }
+}
+
+/// An event's fields, as far as they have been asked for.
+#[derive(Debug)]
+struct Converted {
+    event: Arc<Event>,
+    /// In the order of [`KEYS`].
+    values: Box<[OnceLock<Value>]>,
+}
+
+impl Object for Converted {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let key = key.as_str()?;
+        let at = KEYS.iter().position(|known| *known == key)?;
+        let convert = || self.event.field(key, Convert).unwrap_or_default();
+        Some(self.values.get(at)?.get_or_init(convert).clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(KEYS)
+    }
+}
+
+/// Makes a value for the template engine of whatever serializes.
+struct Convert;
+
+impl Visit for Convert {
+    type Output = Value;
+
+    fn visit(self, value: &impl serde::Serialize) -> Value {
+        Value::from(minijinja::value::Serde(value))
     }
 }
 
@@ -424,12 +461,21 @@ mod tests {
     use super::*;
 
     fn view() -> View {
-        View::new(&json!({
+        View(Convert.visit(&json!({
             "initiator": {"id": "21ef", "name": null},
             "resource": {"id": "../x y", "name": "<!channel> & co"},
             "assignment": null,
             "payload": {"n": 3},
-        }))
+        })))
+    }
+
+    #[test]
+    fn the_view_of_an_event_is_the_event_as_it_serializes() {
+        for event in crate::rule::sample::events() {
+            let view = View::new(event);
+            assert_eq!(serde_json::to_value(&view.0).unwrap(), serde_json::to_value(event.structured()).unwrap());
+            assert!(view.0.get_attr("no_such_field").unwrap().is_undefined());
+        }
     }
 
     fn fields() -> Fields {

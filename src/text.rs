@@ -51,6 +51,9 @@ fn deceives(letter: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// What a record of the trail has room in: its text is not moved while it grows.
+const USUAL: usize = 4096;
+
 /// JSON on one line of ASCII: every other character, and DEL, is written as `\uXXXX`.
 ///
 /// Raw JSON text within the value (`serde_json`'s `RawValue`) is written as it is, so it must be one line of ASCII
@@ -60,7 +63,7 @@ fn deceives(letter: char) -> bool {
 ///
 /// When the value cannot be JSON: a map with keys that are no strings, or a `Serialize` that fails.
 pub fn to_ascii_json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let mut json = Vec::with_capacity(2048);
+    let mut json = Vec::with_capacity(USUAL);
     value.serialize(&mut Serializer::with_formatter(&mut json, Ascii))?;
     Ok(json)
 }

@@ -30,6 +30,7 @@ shared! {
     certificates: "../../tests/it/certificates.rs";
     node: "../../tests/it/node.rs";
     standins: "../../tests/it/standins/mod.rs";
+    vhost: "../../tests/it/vhost.rs";
 }
 
 use std::process::ExitCode;

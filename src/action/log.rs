@@ -68,147 +68,176 @@ fn readable(event: &Event, colour: bool) -> String {
         (true, Outcome::Failure) => ("\u{1b}[1m", "\u{1b}[31m", "\u{1b}[0m"),
         (true, _) => ("\u{1b}[1m", "\u{1b}[33m", "\u{1b}[0m"),
     };
-    let time = event.timestamp.map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"));
-    let (kind, operation) = (heading(&event.kind), heading(&event.operation));
-    let outcome = event.outcome;
-    let mut line = format!("{time} {bold}{kind} {operation}{plain} {tint}{outcome}{plain}: ");
-    line.push_str(&what(event));
-    line.push_str(&who(event));
+    let mut line = Line(String::with_capacity(256));
+    match event.timestamp {
+        Some(at) => line.write(format_args!("{at:.3}")),
+        None => line.push("-"),
+    };
+    line.push(" ").push(bold).heading(&event.kind).push(" ").heading(&event.operation).push(plain);
+    line.push(" ").push(tint).push(event.outcome.as_str()).push(plain).push(": ");
+    line.what(event);
+    line.who(event);
     if event.outcome == Outcome::Failure {
-        line.push_str(&why(event));
+        line.why(event);
     }
-    line
+    line.0
 }
 
-/// A word of the event type in capitals; publishers choose it, so it is held to letters like a name.
-fn heading(word: &str) -> String {
-    let is_plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' '));
-    if is_plain { word.to_ascii_uppercase() } else { quoted(word) }
-}
+/// A readable line in the making: one text, which each part is written into.
+struct Line(String);
 
-/// What it was done to.
-fn what(event: &Event) -> String {
-    if let Some(assignment) = &event.assignment {
-        return granted(assignment, event.operation == "deleted");
+impl Line {
+    fn push(&mut self, text: &str) -> &mut Self {
+        self.0.push_str(text);
+        self
     }
-    let resource = &event.resource;
-    let thing = name_and_id(resource.name.as_deref(), resource.id.as_deref()).unwrap_or_else(|| "-".to_owned());
-    match &event.member {
-        Some(member) => membership(member, &event.kind, &thing),
-        None => thing,
-    }
-}
 
-/// `role R to user U on project P (inherited)`, or `of` for one that is taken.
-fn granted(assignment: &Assignment, taken: bool) -> String {
-    let mut text = format!("role {}", referred(assignment.role.as_ref()));
-    let holders = [("user", &assignment.user), ("group", &assignment.group)];
-    let places = [("project", &assignment.project), ("domain", &assignment.domain)];
-    let to = if taken { "of" } else { "to" };
-    for (preposition, things) in [(to, holders), ("on", places)] {
-        for (kind, thing) in things {
-            if thing.is_some() {
-                let _ = write!(text, " {preposition} {kind} {}", referred(thing.as_ref()));
-            }
+    fn write(&mut self, text: std::fmt::Arguments<'_>) -> &mut Self {
+        let _infallible = self.0.write_fmt(text);
+        self
+    }
+
+    /// A word of the event type in capitals; publishers choose it, so it is held to letters like a name.
+    fn heading(&mut self, word: &str) -> &mut Self {
+        if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ')) {
+            let from = self.0.len();
+            self.0.push_str(word);
+            self.0[from..].make_ascii_uppercase();
+            self
+        } else {
+            self.quoted(word)
         }
     }
-    if assignment.inherited == Some(true) {
-        text.push_str(" (inherited)");
+
+    /// What it was done to.
+    fn what(&mut self, event: &Event) {
+        if let Some(assignment) = &event.assignment {
+            self.granted(assignment, event.operation == "deleted");
+        } else if let Some(member) = &event.member {
+            self.membership(member, event);
+        } else {
+            self.named(event.resource.name.as_deref(), event.resource.id.as_deref());
+        }
     }
-    text
-}
 
-fn referred(reference: Option<&Reference>) -> String {
-    reference
-        .and_then(|reference| name_and_id(reference.name.as_deref(), Some(&reference.id)))
-        .unwrap_or_else(|| "-".to_owned())
-}
-
-/// `user U added to group G`.
-fn membership(member: &Member, kind: &str, thing: &str) -> String {
-    let who = name_and_id(member.name.as_deref(), member.id.as_deref()).unwrap_or_else(|| "-".to_owned());
-    let operation = member.operation.as_deref().unwrap_or("-");
-    let preposition = if operation == "removed" { "from" } else { "to" };
-    let member_kind = bare_or_quoted(member.kind.as_deref().unwrap_or("-"), false);
-    let operation =
-        if matches!(operation, "added" | "removed" | "-") { operation.to_owned() } else { quoted(operation) };
-    format!("{member_kind} {who} {operation} {preposition} {} {thing}", bare_or_quoted(kind, false))
-}
-
-/// Who did it, and from where: ` by admin (e4e1…) in project admin from 192.0.2.7`.
-fn who(event: &Event) -> String {
-    let initiator = &event.initiator;
-    let mut text = String::new();
-    // The one who authenticates has been named already.
-    let is_same = event.operation == "authenticate"
-        && (&initiator.id, &initiator.name) == (&event.resource.id, &event.resource.name);
-    if !is_same && let Some(who) = name_and_id(initiator.name.as_deref(), initiator.id.as_deref()) {
-        let _ = write!(text, " by {who}");
+    /// `role R to user U on project P (inherited)`, or `of` for one that is taken.
+    fn granted(&mut self, assignment: &Assignment, taken: bool) {
+        self.push("role ").referred(assignment.role.as_ref());
+        let to = if taken { "of" } else { "to" };
+        let (user, group) = (&assignment.user, &assignment.group);
+        let (project, domain) = (&assignment.project, &assignment.domain);
+        for (preposition, kind, thing) in
+            [(to, "user", user), (to, "group", group), ("on", "project", project), ("on", "domain", domain)]
+        {
+            if thing.is_some() {
+                self.push(" ").push(preposition).push(" ").push(kind).push(" ").referred(thing.as_ref());
+            }
+        }
+        if assignment.inherited == Some(true) {
+            self.push(" (inherited)");
+        }
     }
-    if let Some(scope) = scope(initiator) {
-        let _ = write!(text, " in {scope}");
-    }
-    if let Some(address) = &initiator.address {
-        let _ = write!(text, " from {}", bare_or_quoted(address, false));
-    }
-    if let Some(provider) = initiator.federation.as_ref().and_then(|from| from.identity_provider.as_deref()) {
-        let _ = write!(text, " via {}", name(provider));
-    }
-    text
-}
 
-/// `project P` or `domain D`, by name where it is known.
-fn scope(initiator: &Initiator) -> Option<String> {
-    let known = |kind: &str, title: &Option<String>, id: &Option<String>| match (title, id) {
-        (Some(title), _) => Some(format!("{kind} {}", name(title))),
-        (None, Some(id)) => Some(format!("{kind} {}", bare_or_quoted(id, true))),
-        (None, None) => None,
-    };
-    known("project", &initiator.project_name, &initiator.project_id)
-        .or_else(|| known("domain", &initiator.domain_name, &initiator.domain_id))
-}
-
-/// `: The account is locked (401)`. It ends the line, so it may have spaces and commas.
-fn why(event: &Event) -> String {
-    let is_bare = |text: &str| text.bytes().all(|byte| is_bare(byte) || matches!(byte, b' ' | b',' | b';' | b'\''));
-    let text = event.reason.text.as_deref().map(|text| if is_bare(text) { text.to_owned() } else { quoted(text) });
-    let code = event.reason.code.as_deref().map(|code| bare_or_quoted(code, true));
-    match (text, code) {
-        (Some(text), Some(code)) => format!(": {text} ({code})"),
-        (Some(text), None) => format!(": {text}"),
-        (None, Some(code)) => format!(": ({code})"),
-        (None, None) => String::new(),
+    fn referred(&mut self, reference: Option<&Reference>) -> &mut Self {
+        self.named(reference.and_then(|it| it.name.as_deref()), reference.map(|it| it.id.as_str()))
     }
-}
 
-/// `bob (e580…)`, or what there is of it.
-fn name_and_id(title: Option<&str>, id: Option<&str>) -> Option<String> {
-    match (title, id) {
-        (Some(title), Some(id)) => Some(format!("{} ({})", name(title), bare_or_quoted(id, true))),
-        (Some(title), None) => Some(name(title)),
-        (None, Some(id)) => Some(bare_or_quoted(id, true)),
-        (None, None) => None,
+    /// `user U added to group G`.
+    fn membership(&mut self, member: &Member, event: &Event) {
+        let operation = member.operation.as_deref().unwrap_or("-");
+        let preposition = if operation == "removed" { "from" } else { "to" };
+        self.bare_or_quoted(member.kind.as_deref().unwrap_or("-"), false).push(" ");
+        self.named(member.name.as_deref(), member.id.as_deref()).push(" ");
+        if matches!(operation, "added" | "removed" | "-") {
+            self.push(operation)
+        } else {
+            self.quoted(operation)
+        };
+        self.push(" ").push(preposition).push(" ").bare_or_quoted(&event.kind, false).push(" ");
+        self.named(event.resource.name.as_deref(), event.resource.id.as_deref());
     }
-}
 
-fn name(name: &str) -> String {
-    let is_like_an_id = name.len() >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    if is_like_an_id || name.contains(':') { quoted(name) } else { bare_or_quoted(name, true) }
-}
+    /// Who did it, and from where: ` by admin (e4e1…) in project admin from 192.0.2.7`.
+    fn who(&mut self, event: &Event) {
+        let (initiator, resource) = (&event.initiator, &event.resource);
+        // The one who authenticates has been named already.
+        let is_same =
+            event.operation == "authenticate" && (&initiator.id, &initiator.name) == (&resource.id, &resource.name);
+        if !is_same && (initiator.name.is_some() || initiator.id.is_some()) {
+            self.push(" by ").named(initiator.name.as_deref(), initiator.id.as_deref());
+        }
+        self.scope(initiator);
+        if let Some(address) = &initiator.address {
+            self.push(" from ").bare_or_quoted(address, false);
+        }
+        if let Some(provider) = initiator.federation.as_ref().and_then(|from| from.identity_provider.as_deref()) {
+            self.push(" via ").name(provider);
+        }
+    }
 
-/// Bare where that cannot deceive; `guarded` texts stand where one of the line's words could be expected.
-fn bare_or_quoted(text: &str, guarded: bool) -> String {
-    let is_safe = !text.is_empty() && text.bytes().all(is_bare) && !(guarded && WORDS.contains(&text));
-    if is_safe { text.to_owned() } else { quoted(text) }
+    /// ` in project P` or ` in domain D`, by name where it is known.
+    fn scope(&mut self, initiator: &Initiator) {
+        let project = ("project", &initiator.project_name, &initiator.project_id);
+        let domain = ("domain", &initiator.domain_name, &initiator.domain_id);
+        for (kind, name, id) in [project, domain] {
+            match (name, id) {
+                (Some(name), _) => self.push(" in ").push(kind).push(" ").name(name),
+                (None, Some(id)) => self.push(" in ").push(kind).push(" ").bare_or_quoted(id, true),
+                (None, None) => continue,
+            };
+            return;
+        }
+    }
+
+    /// `: The account is locked (401)`. It ends the line, so it may have spaces and commas.
+    fn why(&mut self, event: &Event) {
+        let is_bare = |text: &str| text.bytes().all(|byte| is_bare(byte) || matches!(byte, b' ' | b',' | b';' | b'\''));
+        let (text, code) = (event.reason.text.as_deref(), event.reason.code.as_deref());
+        if text.is_some() || code.is_some() {
+            self.push(":");
+        }
+        if let Some(text) = text {
+            self.push(" ");
+            if is_bare(text) {
+                self.push(text)
+            } else {
+                self.quoted(text)
+            };
+        }
+        if let Some(code) = code {
+            self.push(" (").bare_or_quoted(code, true).push(")");
+        }
+    }
+
+    /// `bob (e580…)`, or what there is of it, or `-`.
+    fn named(&mut self, name: Option<&str>, id: Option<&str>) -> &mut Self {
+        match (name, id) {
+            (Some(name), Some(id)) => self.name(name).push(" (").bare_or_quoted(id, true).push(")"),
+            (Some(name), None) => self.name(name),
+            (None, Some(id)) => self.bare_or_quoted(id, true),
+            (None, None) => self.push("-"),
+        }
+    }
+
+    fn name(&mut self, name: &str) -> &mut Self {
+        let is_like_an_id = name.len() >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if is_like_an_id || name.contains(':') { self.quoted(name) } else { self.bare_or_quoted(name, true) }
+    }
+
+    /// Bare where that cannot deceive; `guarded` texts stand where one of the line's words could be expected.
+    fn bare_or_quoted(&mut self, text: &str, guarded: bool) -> &mut Self {
+        let is_safe = !text.is_empty() && text.bytes().all(is_bare) && !(guarded && WORDS.contains(&text));
+        if is_safe { self.push(text) } else { self.quoted(text) }
+    }
+
+    /// In double quotes; neither a quote nor a line end can come out of them.
+    fn quoted(&mut self, text: &str) -> &mut Self {
+        self.push("\"").push(&one_line(text).replace('"', "\\\"")).push("\"")
+    }
 }
 
 fn is_bare(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"@.+-/_:".contains(&byte)
-}
-
-/// In double quotes; neither a quote nor a line end can come out of them.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", one_line(text).replace('"', "\\\""))
 }
 
 fn logfmt(event: &Event) -> String {
@@ -257,8 +286,12 @@ fn logfmt(event: &Event) -> String {
         ("member.name", member.and_then(|it| it.name.as_deref())),
         ("member.operation", member.and_then(|it| it.operation.as_deref())),
     ];
-    let known = fields.iter().filter_map(|(key, value)| Some(format!("{key}={}", bare_or_quoted((*value)?, false))));
-    known.collect::<Vec<_>>().join(" ")
+    let mut line = Line(String::with_capacity(512));
+    for (key, value) in fields.iter().filter_map(|(key, value)| Some((key, (*value)?))) {
+        let space = if line.0.is_empty() { "" } else { " " };
+        line.push(space).push(key).push("=").bare_or_quoted(value, false);
+    }
+    line.0
 }
 
 #[cfg(test)]

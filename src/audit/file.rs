@@ -98,7 +98,7 @@ impl AuditFile {
         if let Some(id) = position.file.filter(|id| *id != self.id)
             && let Some(rotated) = self.sibling(id)?
         {
-            // It was moved before all that was written to it had been marked in the store.
+            // It was moved before all that was written to it had been marked in the store, or repaired.
             let rotated = Self::repaired(&rotated, OpenOptions::new().read(true).append(true))?;
             last = last.max(rotated.last.unwrap_or(0));
         }
@@ -132,8 +132,13 @@ impl AuditFile {
     ///
     /// # Errors
     /// Then the file must be opened again, which repairs what was half written.
-    pub fn append(&mut self, lines: &[u8], last: u64) -> Result<(), AuditError> {
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+    pub fn append<'a>(&mut self, lines: impl Iterator<Item = &'a [u8]>, last: u64) -> Result<(), AuditError> {
+        let mut bytes = 0;
+        let mut write = |lines: &[u8]| {
+            bytes += lines.len() as u64;
+            (&self.file).write_all(lines)
+        };
+        let written = lines.into_iter().try_for_each(&mut write).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             // After a failed sync nobody knows what reached the disk, so it is written again from there.
             // Never made longer: whoever copies and truncates it in place has left it shorter than we know.
@@ -142,7 +147,7 @@ impl AuditFile {
             }
             return Err(AuditError::Io { path: self.path.clone(), source });
         }
-        self.len += lines.len() as u64;
+        self.len += bytes;
         self.last = Some(last);
         Ok(())
     }
@@ -201,7 +206,9 @@ mod tests {
     use super::*;
 
     fn line(seq: u64) -> Vec<u8> {
-        record::line(seq, format!("\"x\":\"{}\"}}", "y".repeat(100_000)).as_bytes())
+        let mut line = Vec::new();
+        record::push_line(&mut line, seq, format!("\"x\":\"{}\"}}", "y".repeat(100_000)).as_bytes());
+        line
     }
 
     #[test]
@@ -210,8 +217,8 @@ mod tests {
         let path = dir.path().join("log/audit.log");
         let mut file = AuditFile::open(&path).unwrap();
         assert_eq!(file.last, None);
-        file.append(&line(1), 1).unwrap();
-        file.append(&line(2), 2).unwrap();
+        file.append([&*line(1)].into_iter(), 1).unwrap();
+        file.append([&*line(2)].into_iter(), 2).unwrap();
         let whole = path.metadata().unwrap().len();
         drop(file);
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&line(3)[..70_000]).unwrap();
@@ -252,8 +259,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         let mut file = AuditFile::open(&path).unwrap();
-        file.append(&line(1), 1).unwrap();
-        file.append(&line(2), 2).unwrap();
+        file.append([&*line(1)].into_iter(), 1).unwrap();
+        file.append([&*line(2)].into_iter(), 2).unwrap();
         let position = Position { file_seq: 1, file: Some(file.id()), ..Position::default() };
         fs::rename(&path, dir.path().join("audit.log.1")).unwrap();
         assert!(file.is_moved());

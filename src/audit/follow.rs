@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::retry::Schedule;
-use crate::store::{Follower, OpenError, Reader, Store, StoreError};
+use crate::store::{Follower, OpenError, Position, Reader, Store, StoreError};
 
 use super::file::{AuditError, AuditFile};
 
-/// Records written with one sync.
-const BATCH: usize = 512;
+/// Chunks written with one sync: a chunk is what was committed together, up to a quarter of a megabyte.
+const CHUNKS: usize = 8;
 
 /// How long a follower sleeps when nothing comes; also how soon a moved file is noticed.
 const IDLE: Duration = Duration::from_millis(500);
@@ -49,7 +49,15 @@ impl Followers {
         let (reopen, closing, running) =
             (Arc::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(2)));
         let log_seq = store.position().log_seq;
-        let to_file = ToFile { path, file: Some(file), reopen: Arc::clone(&reopen) };
+        let to_file = ToFile {
+            path,
+            store: Arc::clone(store),
+            known: store.position().file,
+            unsure: None,
+            found: 0,
+            file: Some(file),
+            reopen: Arc::clone(&reopen),
+        };
         let file = Follow::new(store, last, &closing, &running)?.spawn("audit-file", to_file)?;
         let output = Follow::new(store, log_seq, &closing, &running)?.spawn("audit-log", ToOutput(output))?;
         Ok(Self { reopen, closing, running, file: Some(file), output: Some(output) })
@@ -70,8 +78,10 @@ impl Followers {
             #[expect(clippy::disallowed_methods, reason = "at the very end: a blocked output cannot be waited for")]
             std::thread::sleep(Duration::from_millis(5));
         }
+        // A thread that has said that it is done may be a moment from its end.
+        let done = self.running.load(Ordering::Acquire) == 0;
         let threads = [self.file.take(), self.output.take()];
-        threads.into_iter().flatten().all(|thread| thread.is_finished() && thread.join().is_ok())
+        threads.into_iter().flatten().all(|thread| (done || thread.is_finished()) && thread.join().is_ok())
     }
 }
 
@@ -204,6 +214,13 @@ impl Follow {
 
 struct ToFile {
     path: PathBuf,
+    store: Arc<Store>,
+    /// The file that the store knows: whoever starts after a crash looks for it, and for no other.
+    known: Option<(u64, u64)>,
+    /// A file to which an append failed: whole lines may be left in it, also when it was moved since.
+    unsure: Option<(u64, u64)>,
+    /// The last record that was found in such a file.
+    found: u64,
     file: Option<AuditFile>,
     reopen: Arc<AtomicBool>,
 }
@@ -216,7 +233,11 @@ impl Target for ToFile {
         if asked || self.file.as_ref().is_none_or(AuditFile::is_moved) {
             // The old one first: its lock would refuse us where it was not moved after all.
             self.file = None;
-            self.file = Some(AuditFile::open(&self.path)?);
+            let file = AuditFile::open(&self.path)?;
+            self.found =
+                file.last_written(Position { file: self.unsure, file_seq: self.found, ..Position::default() })?;
+            self.unsure = None;
+            self.file = Some(file);
         }
         Ok(())
     }
@@ -224,14 +245,20 @@ impl Target for ToFile {
     fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError> {
         // What a failed append left half written was repaired by `prepare`; what it left whole must not come twice.
         let file = self.file.as_mut().ok_or_else(|| io::Error::other("the file is not open"))?;
-        let after = after.max(file.last().unwrap_or(0));
-        let rows = reader.lines(after, BATCH)?;
-        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
-        let lines: Vec<u8> = rows.into_iter().flat_map(|row| row.text).collect();
-        match file.append(&lines, last) {
+        let after = after.max(file.last().unwrap_or(0)).max(self.found);
+        let mut chunks = reader.after(after)?;
+        chunks.truncate(CHUNKS);
+        let Some(last) = chunks.last().map(|chunk| chunk.last) else { return Ok(None) };
+        if self.known != Some(file.id()) {
+            self.store.will_write(Follower::File { dev: file.id().0, ino: file.id().1 }, after)?;
+            self.known = Some(file.id());
+        }
+        // Only the first can have begun before.
+        let lines = chunks.iter().map(|chunk| chunk.lines_after(after));
+        match file.append(lines, last) {
             Ok(()) => Ok(Some(last)),
             Err(error) => {
-                self.file = None;
+                self.unsure = self.file.take().map(|file| file.id());
                 Err(error.into())
             }
         }
@@ -252,10 +279,11 @@ impl Target for ToOutput {
     }
 
     fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError> {
-        let rows = reader.logs(after, BATCH)?;
-        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
-        for row in rows {
-            self.0.write_all(row.text.as_bytes())?;
+        let mut chunks = reader.after(after)?;
+        chunks.truncate(CHUNKS);
+        let Some(last) = chunks.last().map(|chunk| chunk.last) else { return Ok(None) };
+        for chunk in chunks {
+            self.0.write_all(chunk.log.as_bytes())?;
         }
         self.0.flush()?;
         Ok(Some(last))

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,7 @@ fn body(object: &RawValue) -> Vec<u8> {
 }
 
 fn explain_one(out: &mut impl Write, body: &[u8], rules: &RuleTable, json: bool) -> anyhow::Result<()> {
-    let event = decode(body);
+    let event = decode(body).map(Arc::new);
     let explained = match &event {
         Ok(event) => Explained { event: Some(event), unreadable: None, rules: verdicts(rules, event) },
         Err(error) => Explained { event: None, unreadable: Some(error.to_string()), rules: Vec::new() },
@@ -147,7 +148,7 @@ fn explain_one(out: &mut impl Write, body: &[u8], rules: &RuleTable, json: bool)
     Ok(())
 }
 
-fn verdicts<'a>(rules: &'a RuleTable, event: &Event) -> Vec<ExplainedRule<'a>> {
+fn verdicts<'a>(rules: &'a RuleTable, event: &Arc<Event>) -> Vec<ExplainedRule<'a>> {
     let subject = Subject::new(event);
     let plan = rules.plan(event, false);
     let mut deliveries = plan.deliveries.into_iter();

@@ -28,7 +28,9 @@ use envelope::Inner;
 pub use log_line::from_log_line;
 pub use payload::Payload;
 pub use unreadable::Unreadable;
-pub use view::{Assignment, Event, Federation, Format, Initiator, Member, Outcome, Reason, Reference, Resource};
+pub use view::{
+    Assignment, Event, Federation, Format, Initiator, KEYS, Member, Outcome, Reason, Reference, Resource, Visit,
+};
 
 /// How many remarks an event keeps: a list of a million wrong things is odd once.
 const MAX_ODD: usize = 20;

@@ -2,6 +2,7 @@
 //!
 //! Its promise: every key is always there, in one order; what is not known is `null`, never guessed.
 
+use std::cell::LazyCell;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -216,34 +217,65 @@ impl Serialize for Event {
     }
 }
 
-/// The one list of the view's keys.
+/// The one list of the view's fields.
+macro_rules! fields {
+    (|$event:ident, $payload:ident| $($key:ident: $value:expr,)+) => {
+        /// The view's keys, in its order.
+        pub const KEYS: &[&str] = &[$(stringify!($key)),+];
+
+        impl Event {
+            /// Gives the field of the view with this key to `visit`, the payload as a tree; `None` where there is no
+            /// such field.
+            pub fn field<V: Visit>(&self, key: &str, visit: V) -> Option<V::Output> {
+                let ($event, $payload) = (self, LazyCell::new(|| self.payload.value()));
+                match key {
+                    $(stringify!($key) => Some(visit.visit(&$value)),)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl<P: Serialize> Serialize for View<'_, P> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let ($event, $payload) = (self.event, &self.payload);
+                let mut view = serializer.serialize_struct("Event", KEYS.len())?;
+                $(view.serialize_field(stringify!($key), &$value)?;)+
+                view.end()
+            }
+        }
+    };
+}
+
+fields! { |event, payload|
+    message_id: event.message_id,
+    event_type: event.event_type,
+    kind: event.kind,
+    operation: event.operation,
+    outcome: event.outcome,
+    reason: event.reason,
+    timestamp: event.time(),
+    priority: event.priority,
+    publisher_id: event.publisher_id,
+    request_id: event.request_id,
+    initiator: event.initiator,
+    resource: event.resource,
+    assignment: event.assignment,
+    member: event.member,
+    payload: *payload,
+    context: event.context,
+    format: event.format,
+    odd: event.odd,
+}
+
+/// What [`Event::field`] gives a field to, of whatever type it is.
+pub trait Visit {
+    /// What becomes of it.
+    type Output;
+    /// Takes the field.
+    fn visit(self, value: &impl Serialize) -> Self::Output;
+}
+
 struct View<'a, P> {
     event: &'a Event,
     payload: P,
-}
-
-impl<P: Serialize> Serialize for View<'_, P> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let event = self.event;
-        let mut view = serializer.serialize_struct("Event", 18)?;
-        view.serialize_field("message_id", &event.message_id)?;
-        view.serialize_field("event_type", &event.event_type)?;
-        view.serialize_field("kind", &event.kind)?;
-        view.serialize_field("operation", &event.operation)?;
-        view.serialize_field("outcome", &event.outcome)?;
-        view.serialize_field("reason", &event.reason)?;
-        view.serialize_field("timestamp", &event.time())?;
-        view.serialize_field("priority", &event.priority)?;
-        view.serialize_field("publisher_id", &event.publisher_id)?;
-        view.serialize_field("request_id", &event.request_id)?;
-        view.serialize_field("initiator", &event.initiator)?;
-        view.serialize_field("resource", &event.resource)?;
-        view.serialize_field("assignment", &event.assignment)?;
-        view.serialize_field("member", &event.member)?;
-        view.serialize_field("payload", &self.payload)?;
-        view.serialize_field("context", &event.context)?;
-        view.serialize_field("format", &event.format)?;
-        view.serialize_field("odd", &event.odd)?;
-        view.end()
-    }
 }

@@ -133,9 +133,9 @@ pub struct Incoming {
     /// The queue it was consumed from.
     pub queue: Arc<str>,
     /// The exchange it was published to; empty for the default exchange.
-    pub exchange: String,
+    pub exchange: Arc<str>,
     /// Its routing key.
-    pub routing_key: String,
+    pub routing_key: Arc<str>,
     /// Whether the broker has delivered it before.
     pub redelivered: bool,
     /// When its batch was taken from the connection.

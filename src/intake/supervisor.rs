@@ -100,7 +100,11 @@ impl<S: Sink> Supervisor<S> {
         }
         if ended.is_none() || proof.count() > 0 {
             self.outage.proved();
-            (self.failures, self.tried) = (0, 0);
+            self.failures = 0;
+        }
+        if ended.is_none() {
+            // Only one that lasted begins a new round: brokers that throw us out one after another get their pause.
+            self.tried = 0;
         }
         match ended {
             Some(ended) => Some(ended),

@@ -65,14 +65,14 @@ pub enum Verdict {
 
 /// An event on its way through the rules: its view is made once, and only if a rule asks for it.
 pub struct Subject<'a> {
-    event: &'a Event,
+    event: &'a Arc<Event>,
     view: OnceCell<View>,
 }
 
 impl<'a> Subject<'a> {
     /// Wraps an event.
     #[must_use]
-    pub fn new(event: &'a Event) -> Self {
+    pub fn new(event: &'a Arc<Event>) -> Self {
         Self { event, view: OnceCell::new() }
     }
 
@@ -84,7 +84,7 @@ impl<'a> Subject<'a> {
 
     /// What conditions and templates see.
     pub fn view(&self) -> &View {
-        self.view.get_or_init(|| View::new(&self.event.structured()))
+        self.view.get_or_init(|| View::new(self.event))
     }
 }
 
@@ -120,9 +120,9 @@ pub struct PlannedDelivery {
 
 /// What is to be done about one event.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// For the trail: every action, and every rule that could not be evaluated.
-    pub planned: Vec<Planned>,
+    pub planned: Vec<Planned<'a>>,
     /// For the outbox.
     pub deliveries: Vec<PlannedDelivery>,
     /// For standard output: lines with their ends.
@@ -163,7 +163,7 @@ impl RuleTable {
 
     /// What is to be done about an event; `colour` for lines on a terminal.
     #[must_use]
-    pub fn plan(&self, event: &Event, colour: bool) -> Plan {
+    pub fn plan(&self, event: &Arc<Event>, colour: bool) -> Plan<'_> {
         let subject = Subject::new(event);
         let mut plan = Plan::default();
         for rule in self.candidates(&event.event_type).iter().filter_map(|at| self.rules.get(*at)) {
@@ -175,8 +175,7 @@ impl RuleTable {
                     }
                 }
                 Verdict::Failed(error) => {
-                    let (rule, to) = (rule.name.clone(), "when".to_owned());
-                    plan.planned.push(Planned { rule, to, delivery: None, error: Some(error) });
+                    plan.planned.push(Planned { rule: &rule.name, to: "when", delivery: None, error: Some(error) });
                 }
                 _ => {}
             }
@@ -218,9 +217,9 @@ impl RuleTable {
     }
 }
 
-fn plan_rule(rule: &Rule, subject: &Subject<'_>, colour: bool, plan: &mut Plan) {
+fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, colour: bool, plan: &mut Plan<'a>) {
     for (at, act) in rule.actions.iter().enumerate() {
-        let mut planned = Planned { rule: rule.name.clone(), to: act.to().to_owned(), delivery: None, error: None };
+        let mut planned = Planned { rule: &rule.name, to: act.to(), delivery: None, error: None };
         if let Act::Log(log) = act {
             match log.line(subject, colour) {
                 Ok(line) => {

@@ -3,7 +3,7 @@
 //! Captured from Keystone 28.1 and from Keystone's documentation: one of each event type, and of each shape that
 //! carries fields of its own.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::template::Fields;
 
 const SAMPLES: &str = include_str!("samples.jsonl");
 
-static EVENTS: LazyLock<Vec<Event>> =
-    LazyLock::new(|| SAMPLES.lines().filter_map(|line| decode(line.as_bytes()).ok()).collect());
+static EVENTS: LazyLock<Vec<Arc<Event>>> =
+    LazyLock::new(|| SAMPLES.lines().filter_map(|line| decode(line.as_bytes()).ok()).map(Arc::new).collect());
 
 static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     let mut fields = Fields::default();
@@ -43,13 +43,13 @@ fn gather(path: &str, value: &Value, fields: &mut Fields) {
 
 /// The sample events.
 #[must_use]
-pub fn events() -> &'static [Event] {
+pub fn events() -> &'static [Arc<Event>] {
     &EVENTS
 }
 
 /// The samples that rules are tried on: those that say who did it. Keystone's Basic format tells so little that most
 /// useful templates need `default('…')` for it, which is the writer's choice, not a mistake.
-pub fn typical() -> impl Iterator<Item = &'static Event> {
+pub fn typical() -> impl Iterator<Item = &'static Arc<Event>> {
     EVENTS.iter().filter(|event| event.format != Format::Basic)
 }
 

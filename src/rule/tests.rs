@@ -28,11 +28,11 @@ fn log() -> Act {
     Act::Log(LogAct::Format(LineFormat::Readable))
 }
 
-fn deleted_user() -> &'static Event {
+fn deleted_user() -> &'static Arc<Event> {
     sample::typical().find(|event| event.event_type == "identity.user.deleted").unwrap()
 }
 
-fn planned(table: &RuleTable, event: &Event) -> Vec<String> {
+fn planned<'a>(table: &'a RuleTable, event: &Arc<Event>) -> Vec<&'a str> {
     table.plan(event, false).planned.into_iter().map(|planned| planned.rule).collect()
 }
 
@@ -107,7 +107,8 @@ fn each_kind_of_action_is_rendered_for_its_destination() {
         )])),
     });
     let default = Act::Slack(SlackAct { to: "slack.ops".into(), text: None, blocks: None });
-    let plan = RuleTable::new(vec![rule("r", "*", vec![jenkins, http, default])]).plan(event, false);
+    let table = RuleTable::new(vec![rule("r", "*", vec![jenkins, http, default])]);
+    let plan = table.plan(event, false);
     let [jenkins, http, slack] = plan.deliveries.try_into().unwrap();
     let id = event.resource.id.clone().unwrap();
     let parameters = vec![("USER_ID".to_owned(), id.clone())];
@@ -124,7 +125,8 @@ fn each_kind_of_action_is_rendered_for_its_destination() {
 fn a_template_that_fails_is_planned_with_its_reason() {
     let text = Some(template("{{ payload.absent }}", Place::Slack));
     let act = Act::Slack(SlackAct { to: "slack.ops".into(), text, blocks: None });
-    let plan = RuleTable::new(vec![rule("r", "*", vec![act])]).plan(deleted_user(), false);
+    let table = RuleTable::new(vec![rule("r", "*", vec![act])]);
+    let plan = table.plan(deleted_user(), false);
     let error = plan.deliveries[0].request.clone().unwrap_err();
     assert!(error.contains("undefined"), "{error}");
     assert_eq!(plan.planned[0].error.as_ref(), Some(&error));
@@ -136,7 +138,8 @@ fn a_value_of_a_json_body_that_fails_is_named() {
     let body =
         HttpBody::Json(JsonTemplate::Object(vec![("who".into(), JsonTemplate::Object(vec![("id".into(), leaf)]))]));
     let act = Act::Http(HttpAct { to: "http.x".into(), path: None, query: Vec::new(), body });
-    let plan = RuleTable::new(vec![rule("r", "*", vec![act])]).plan(deleted_user(), false);
+    let table = RuleTable::new(vec![rule("r", "*", vec![act])]);
+    let plan = table.plan(deleted_user(), false);
     let error = plan.deliveries[0].request.clone().unwrap_err();
     assert!(error.starts_with("who: id: "), "{error}");
 }

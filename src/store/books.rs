@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::seen::Seen;
 use super::{Follower, Position};
 
 /// Rows and their bytes.
@@ -27,15 +28,16 @@ impl Tally {
     }
 }
 
-/// A record on its way out.
+/// A chunk on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pending {
-    seq: u64,
-    bytes: u64,
-    has_log: bool,
+pub(super) struct Pending {
+    pub(super) last: u64,
+    pub(super) bytes: u64,
+    /// Records with lines for standard output.
+    pub(super) logs: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Books {
     pub(super) next_seq: u64,
     pub(super) file_seq: u64,
@@ -45,6 +47,7 @@ pub(super) struct Books {
     pub(super) given_up: Tally,
     pub(super) quarantine_bytes: u64,
     pub(super) backlog_bytes: u64,
+    pub(super) seen: Seen,
     pending: VecDeque<Pending>,
     /// Whether `file_seq`, `file` or `log_seq` differ from the table `meta`.
     pub(super) marks_changed: bool,
@@ -64,16 +67,22 @@ impl Books {
             file_seq: meta("file_seq")?.unwrap_or(0),
             file: meta("file_dev")?.zip(meta("file_ino")?),
             log_seq: meta("log_seq")?.unwrap_or(0),
-            ..Self::default()
+            waiting: HashMap::new(),
+            given_up: Tally::default(),
+            quarantine_bytes: 0,
+            backlog_bytes: 0,
+            seen: Seen::load(connection)?,
+            pending: VecDeque::new(),
+            marks_changed: false,
         };
         books.count_outbox(connection)?;
         books.quarantine_bytes =
             connection.query_row("SELECT coalesce(sum(length(body)), 0) FROM quarantine", [], |row| row.get(0))?;
-        let mut statement = connection
-            .prepare("SELECT seq, length(line) + coalesce(length(log), 0), log IS NOT NULL FROM trail ORDER BY seq")?;
+        let sql = "SELECT last, length(lines) + octet_length(log), logs FROM trail ORDER BY last";
+        let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            books.push(row.get(0)?, row.get(1)?, row.get(2)?);
+            books.push(Pending { last: row.get(0)?, bytes: row.get(1)?, logs: row.get(2)? });
         }
         Ok(books)
     }
@@ -111,10 +120,10 @@ impl Books {
             .fold(Tally::default(), |sum, tally| Tally { rows: sum.rows + tally.rows, bytes: sum.bytes + tally.bytes })
     }
 
-    /// A record was added to the trail.
-    pub(super) fn push(&mut self, seq: u64, bytes: u64, has_log: bool) {
-        self.pending.push_back(Pending { seq, bytes, has_log });
-        self.backlog_bytes += bytes;
+    /// A chunk was added to the trail.
+    pub(super) fn push(&mut self, chunk: Pending) {
+        self.pending.push_back(chunk);
+        self.backlog_bytes += chunk.bytes;
     }
 
     /// A follower has written all up to `seq`.
@@ -129,24 +138,24 @@ impl Books {
         self.marks_changed = true;
     }
 
-    /// The highest record that every follower has written, if there are rows to delete.
+    /// The last record of the chunks that every follower has written, if there are rows to delete.
     pub(super) fn pop_written(&mut self) -> Option<u64> {
         let mut last = None;
         while let Some(front) = self.pending.front().copied()
-            && front.seq <= self.file_seq
-            && (!front.has_log || front.seq <= self.log_seq)
+            && front.last <= self.file_seq
+            && (front.logs == 0 || front.last <= self.log_seq)
         {
             self.backlog_bytes -= front.bytes;
             self.pending.pop_front();
-            last = Some(front.seq);
+            last = Some(front.last);
         }
         last
     }
 
-    /// Gives up the lines for standard output that keep records from going; says how many.
+    /// Gives up the lines for standard output that keep records from going; says of how many.
     pub(super) fn drop_logs(&mut self) -> usize {
-        let behind = |p: &&Pending| p.has_log && p.seq > self.log_seq && p.seq <= self.file_seq;
-        let dropped = self.pending.iter().filter(behind).count();
+        let behind = |p: &&Pending| p.last > self.log_seq && p.last <= self.file_seq;
+        let dropped = self.pending.iter().filter(behind).map(|chunk| chunk.logs).sum();
         if dropped > 0 {
             self.mark(Follower::Log, self.file_seq);
         }

@@ -3,17 +3,13 @@
 //! Its promise: nothing goes without a record of it in the trail; remembered ids go when their time is over.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row};
 
 use super::NewDelivery;
 use super::command::Notice;
 use super::work::Work;
 
 use crate::record::{self, Record};
-
-/// Remembered ids forgotten in one transaction at least; twice as many as came in with it, where that is more, so that
-/// the table does not grow.
-const FORGET: usize = 1000;
 
 /// Deliveries given up for their age in one transaction.
 pub(super) const EXPIRE: usize = 500;
@@ -128,18 +124,12 @@ impl Work<'_> {
         self.add_record(&record::rest_of_line(&record), None).map(drop)
     }
 
-    /// Forgets ids whose time has passed. The ids come in the order of their times, so only the oldest are looked at.
-    pub(super) fn forget(&mut self) -> rusqlite::Result<()> {
+    /// Keeps the ids that were taken, and forgets those whose time is over.
+    pub(super) fn remember(&mut self) -> rusqlite::Result<()> {
         let remember = i64::try_from(self.bounds.remember.as_millis()).unwrap_or(i64::MAX);
-        let before = self.now.as_millisecond().saturating_sub(remember);
-        let oldest = self.tx.prepare_cached("SELECT at FROM seen ORDER BY n LIMIT 1")?.query_row([], |row| row.get(0));
-        if oldest.is_ok_and(|oldest: i64| oldest < before) {
-            let mut statement = self
-                .tx
-                .prepare_cached("DELETE FROM seen WHERE n IN (SELECT n FROM seen ORDER BY n LIMIT ?2) AND at < ?1")?;
-            statement.execute(params![before, FORGET.max(2 * self.rows)])?;
-        }
-        Ok(())
+        let now = self.now.as_millisecond();
+        self.books.seen.save(self.tx, now, remember)?;
+        self.books.seen.forget(self.tx, now.saturating_sub(remember))
     }
 }
 

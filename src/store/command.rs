@@ -17,6 +17,7 @@ pub(super) enum Command {
     Probe { reply: Reply<()> },
     NumberFrom { seq: u64, reply: Reply<()> },
     Written { follower: Follower, seq: u64 },
+    WillWrite { follower: Follower, seq: u64, reply: Reply<()> },
     SetBounds(Bounds),
     Close,
 }
@@ -72,6 +73,7 @@ pub(super) fn refuse(command: Command) -> Done {
         Command::Settle { reply, .. }
         | Command::BringForward { reply, .. }
         | Command::Probe { reply }
+        | Command::WillWrite { reply, .. }
         | Command::NumberFrom { reply, .. } => Done::Unit(reply, Ok(())),
         Command::Written { .. } | Command::SetBounds(_) | Command::Close => Done::Nothing,
     }

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
+use super::MessageKey;
 use crate::record::{self, Record};
 
 /// How a message is told from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     /// By its `message_id`: the same again is a repeat.
-    Message(String),
+    Message(MessageKey),
     /// An undecodable message has no id. The same bytes are a repeat only where the broker says that it
     /// delivered them before: two empty messages are two messages.
     Unreadable {

@@ -5,12 +5,14 @@
 
 mod books;
 mod bounds;
+mod chunk;
 mod command;
 mod delivery;
 mod entry;
 mod outbox;
 mod reader;
 mod schema;
+mod seen;
 mod work;
 mod writer;
 
@@ -26,11 +28,13 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot};
 
+pub use chunk::Chunk;
 pub use delivery::{Delivery, End, Settlement};
 pub use entry::{Entry, Kept, Key, NewDelivery, Unreadable};
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
-pub use reader::{Follower, Position, Reader, Row};
+pub use reader::{Follower, Position, Reader};
 pub use schema::{OpenError, may_pass};
+pub use seen::MessageKey;
 
 use command::Command;
 use reader::Signal;
@@ -244,6 +248,17 @@ impl Store {
         let _closed = self.commands.send(Command::Written { follower, seq });
     }
 
+    /// A follower is about to go on after record `seq` in a file that the store does not know: kept before the first
+    /// record is written to it, so that it is found again wherever it is moved. Blocks; not for a task.
+    ///
+    /// # Errors
+    /// It was not kept.
+    pub fn will_write(&self, follower: Follower, seq: u64) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::WillWrite { follower, seq, reply }).map_err(|_| StoreError::Closed)?;
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
     /// Numbers records from `seq` on at least: the audit file holds later ones than a store that was made anew.
     ///
     /// # Errors
@@ -288,13 +303,13 @@ impl Store {
         outbox::due(&reads, destination, now, horizon, limit, skip).map_err(|error| unreadable(&self.dir, &error))
     }
 
-    /// Deliveries for `destination` that wait because an attempt failed. Blocks.
+    /// Deliveries for `destination` that wait for their time: an attempt failed, or a step is done. Blocks.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn failed(&self, destination: &str) -> Result<Vec<i64>, StoreError> {
+    pub fn delayed(&self, destination: &str) -> Result<Vec<i64>, StoreError> {
         let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        outbox::failed(&reads, destination).map_err(|error| unreadable(&self.dir, &error))
+        outbox::delayed(&reads, destination).map_err(|error| unreadable(&self.dir, &error))
     }
 
     /// How many messages are in quarantine, and how many deliveries were given up and kept. Blocks.

@@ -75,10 +75,9 @@ pub(super) fn is_waiting(connection: &Connection, n: i64) -> rusqlite::Result<bo
     connection.prepare_cached("SELECT 1 FROM delivery WHERE n = ?1 AND state = 0")?.exists([n])
 }
 
-pub(super) fn failed(connection: &Connection, destination: &str) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT n FROM delivery WHERE destination = ?1 AND state = 0 AND due > 0 AND attempts > 0 ORDER BY n",
-    )?;
+pub(super) fn delayed(connection: &Connection, destination: &str) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = connection
+        .prepare_cached("SELECT n FROM delivery WHERE destination = ?1 AND state = 0 AND due > 0 ORDER BY n")?;
     statement.query_map([destination], |row| row.get(0))?.collect()
 }
 

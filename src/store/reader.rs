@@ -2,17 +2,21 @@
 //!
 //! Its promise: a follower reads every record once it is committed, in order, however far it has fallen behind.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::types::FromSql;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use super::chunk::Chunk;
 use super::{StoreError, unreadable};
 
-/// Reading ends with the row that reaches so many bytes.
-const MOST_BYTES: usize = 4 << 20;
+/// Reading from the table ends with the chunk that reaches so many bytes.
+const MOST_BYTES: u64 = 2 << 20;
+
+/// Bytes of the chunks committed last that are kept in memory.
+const LATEST_BYTES: u64 = 2 << 20;
 
 /// Who reads the trail's records from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,30 +45,56 @@ pub struct Position {
     pub next_seq: u64,
 }
 
-/// A committed record on its way out.
-#[derive(Clone, Debug)]
-pub struct Row<T> {
-    /// Its number.
-    pub seq: u64,
-    /// The line or lines.
-    pub text: T,
-}
-
-/// Tells threads that follow the trail that there is more to read.
+/// What the writer and the followers share: that there is more to read, and the latest of it.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
-    state: Mutex<(u64, bool)>,
+    state: Mutex<Latest>,
     changed: Condvar,
 }
 
+/// The chunks committed last, so that a follower who keeps up asks no table.
+#[derive(Debug, Default)]
+struct Latest {
+    raised: u64,
+    closed: bool,
+    chunks: VecDeque<Arc<Chunk>>,
+    bytes: u64,
+}
+
+impl Latest {
+    fn push(&mut self, chunk: Arc<Chunk>) {
+        self.bytes += chunk.bytes();
+        self.chunks.push_back(chunk);
+        while self.bytes > LATEST_BYTES
+            && let Some(oldest) = self.chunks.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+        }
+    }
+
+    /// Those after `seq`, unless one of them may be in the table only.
+    fn after(&self, seq: u64) -> Option<Vec<Arc<Chunk>>> {
+        let from = self.chunks.partition_point(|chunk| chunk.last <= seq);
+        // The chunk before has the record `seq` or one after it, or this one has the next: records are numbered without
+        // gaps.
+        let is_whole = from > 0 || self.chunks.front()?.first <= seq + 1;
+        is_whole.then(|| self.chunks.range(from..).map(Arc::clone).collect())
+    }
+}
+
 impl Signal {
-    pub(super) fn raise(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+    pub(super) fn raise(&self, chunks: Vec<Arc<Chunk>>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.raised += 1;
+        for chunk in chunks {
+            state.push(chunk);
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
     pub(super) fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.changed.notify_all();
     }
 }
@@ -83,37 +113,30 @@ impl Reader {
         Self { dir, connection, signal, seen: 0 }
     }
 
-    /// Records after `seq`, as whole lines with their ends; at most `limit`, and no more than a few MiB.
+    /// Chunks with records after `seq`, the first of which may begin before it; no more than a few MiB of them.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn lines(&self, seq: u64, limit: usize) -> Result<Vec<Row<Vec<u8>>>, StoreError> {
-        self.rows("SELECT seq, line FROM trail WHERE seq > ?1 ORDER BY seq LIMIT ?2", seq, limit)
+    pub fn after(&self, seq: u64) -> Result<Vec<Arc<Chunk>>, StoreError> {
+        let latest = self.signal.state.lock().unwrap_or_else(PoisonError::into_inner).after(seq);
+        latest.map_or_else(|| self.stored(seq).map_err(|error| unreadable(&self.dir, &error)), Ok)
     }
 
-    /// Lines for standard output that go with records after `seq`; at most `limit`, and no more than a few MiB.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn logs(&self, seq: u64, limit: usize) -> Result<Vec<Row<String>>, StoreError> {
-        self.rows("SELECT seq, log FROM trail WHERE seq > ?1 AND log IS NOT NULL ORDER BY seq LIMIT ?2", seq, limit)
-    }
-
-    fn rows<T: FromSql + AsRef<[u8]>>(&self, query: &str, seq: u64, limit: usize) -> Result<Vec<Row<T>>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<Row<T>>> {
-            let mut statement = self.connection.prepare_cached(query)?;
-            let mut rows = statement.query(params![seq, limit])?;
-            let (mut found, mut bytes) = (Vec::new(), 0);
-            while bytes < MOST_BYTES
-                && let Some(row) = rows.next()?
-            {
-                let row: Row<T> = Row { seq: row.get(0)?, text: row.get(1)? };
-                bytes += row.text.as_ref().len();
-                found.push(row);
-            }
-            Ok(found)
-        };
-        read().map_err(|error| unreadable(&self.dir, &error))
+    /// The same from the table.
+    pub(super) fn stored(&self, seq: u64) -> rusqlite::Result<Vec<Arc<Chunk>>> {
+        let sql = "SELECT last, first, lines, log, logs FROM trail WHERE last > ?1 ORDER BY last";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([seq])?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while bytes < MOST_BYTES
+            && let Some(row) = rows.next()?
+        {
+            let (last, first, lines, log, logs) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+            let chunk = Chunk { first, last, lines, log, logs };
+            bytes += chunk.bytes();
+            found.push(Arc::new(chunk));
+        }
+        Ok(found)
     }
 
     /// Waits until something was committed since the last call, at most `timeout`. False when nothing will ever be.
@@ -121,9 +144,9 @@ impl Reader {
         let guard = self.signal.state.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = self.seen;
         let waited =
-            self.signal.changed.wait_timeout_while(guard, timeout, |(raised, closed)| *raised == seen && !*closed);
+            self.signal.changed.wait_timeout_while(guard, timeout, |latest| latest.raised == seen && !latest.closed);
         let (guard, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let (raised, closed) = *guard;
+        let (raised, closed) = (guard.raised, guard.closed);
         let more = raised != self.seen || !closed;
         self.seen = raised;
         more

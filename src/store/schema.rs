@@ -8,13 +8,32 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+
+use super::seen;
 
 /// The store's file within the state directory.
 pub(super) const FILE: &str = "cadfd.db";
 
-/// Each step carries the schema from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+/// The version that [`SCHEMA`] is (`PRAGMA user_version`).
+const VERSION: usize = 2;
+
+/// A new store's.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
+
+/// Version 1 had a row and an index entry for each remembered id, and a row for each record.
+const RENAME_1: &str = "ALTER TABLE seen RENAME TO seen_1; ALTER TABLE trail RENAME TO trail_1;";
+const MOVE_1: &str = "INSERT INTO trail (last, first, lines, log, logs)
+                          SELECT seq, seq, line, coalesce(log, ''), log IS NOT NULL FROM trail_1;
+                      DROP TABLE trail_1; DROP TABLE seen_1;";
+
+/// Pages (of 4 KiB) in the WAL before it is carried over into the file. Most of what passes through is gone by then.
+const CHECKPOINT: u32 = 4096;
+
+/// KiB of pages that each connection keeps in memory, and the writer: what some batches of ordinary messages write fits into
+/// it, or SQLite would write pages before the commit and again with it.
+const CACHE: i32 = 1024;
+const WRITERS_CACHE: i32 = 6 * 1024;
 
 /// How long a command line beside the daemon, or the daemon beside a command line, waits for the other's transaction.
 const BUSY: Duration = Duration::from_secs(10);
@@ -101,6 +120,7 @@ pub(super) fn open(dir: &Path) -> Result<(Connection, File), OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
     let mut connection = Connection::open(&path).map_err(sqlite)?;
     configure(&connection).map_err(sqlite)?;
+    connection.pragma_update(None, "cache_size", -WRITERS_CACHE).map_err(sqlite)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
     migrate(&mut connection, &path)?;
     Ok((connection, lock))
@@ -122,8 +142,8 @@ pub(super) fn open_beside(dir: &Path) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
     configure(&connection).map_err(sqlite)?;
     let found = version(&connection).map_err(sqlite)?;
-    if found > MIGRATIONS.len() {
-        return Err(OpenError::Newer { path, found, known: MIGRATIONS.len() });
+    if found > VERSION {
+        return Err(OpenError::Newer { path, found, known: VERSION });
     }
     Ok(connection)
 }
@@ -132,7 +152,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     // A power cut after the commit must not take the commit back: the message is acknowledged by then.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -8 * 1024)?;
+    connection.pragma_update(None, "cache_size", -CACHE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
@@ -144,16 +165,24 @@ fn version(connection: &Connection) -> rusqlite::Result<usize> {
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let found = version(connection).map_err(sqlite)?;
-    if found > MIGRATIONS.len() {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() });
+    if found > VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION });
     }
-    for (at, step) in MIGRATIONS.iter().enumerate().skip(found) {
-        let transaction = connection.transaction().map_err(sqlite)?;
-        transaction.execute_batch(step).map_err(sqlite)?;
-        transaction.pragma_update(None, "user_version", at + 1).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
-    }
-    Ok(())
+    let transaction = connection.transaction().map_err(sqlite)?;
+    let migrated = match found {
+        0 => transaction.execute_batch(SCHEMA),
+        1 => from_1(&transaction),
+        _ => return Ok(()),
+    };
+    migrated.and_then(|()| transaction.pragma_update(None, "user_version", VERSION)).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)
+}
+
+fn from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(RENAME_1)?;
+    transaction.execute_batch(SCHEMA)?;
+    seen::migrate(transaction)?;
+    transaction.execute_batch(MOVE_1)
 }
 
 #[cfg(test)]
@@ -173,6 +202,27 @@ mod tests {
         assert_eq!((mode(&state), mode(&state.join(FILE))), (0o750, 0o640));
         drop(held);
         open(&state).unwrap();
+    }
+
+    #[test]
+    fn a_store_of_version_1_is_carried_forward() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Connection::open(dir.path().join(FILE)).unwrap();
+        old.execute_batch(include_str!("../../tests/data/store/version-1.sql")).unwrap();
+        drop(old);
+        let (store, _lock) = open(dir.path()).unwrap();
+        let trail = |column: &str| -> Vec<String> {
+            let mut statement = store.prepare(&format!("SELECT {column} FROM trail ORDER BY last")).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+        };
+        assert_eq!(trail("first || '-' || last || ' ' || logs"), ["7-7 1", "8-8 0"]);
+        assert_eq!(trail("CAST(lines AS TEXT) || log")[0], "{\"seq\":7,\"type\":\"event\"}\none line\n");
+        let mut seen = seen::Seen::load(&store).unwrap();
+        assert!(!seen.take(&store, seen::MessageKey::of("17fdb790-24d5-455d-8418-1e4946d7f690")).unwrap());
+        let waiting: i64 = store.query_row("SELECT count(*) FROM delivery", [], |row| row.get(0)).unwrap();
+        assert_eq!((waiting, version(&store).unwrap()), (1, VERSION));
+        let old = "SELECT count(*) FROM sqlite_schema WHERE name IN ('seen_1', 'trail_1')";
+        assert_eq!(store.query_row(old, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "nothing is left behind");
     }
 
     #[test]

@@ -1,18 +1,33 @@
 -- The store: what was taken from RabbitMQ and is not yet wholly dealt with. Times are milliseconds since 1970, UTC.
+-- What is there already is left as it is: a migration puts what it replaces out of the way first.
 
 -- Counters that outlive their rows: next_seq, file_seq and log_seq (written to the audit file, to standard output),
 -- file_dev and file_ino (the audit file last written, so that it is found again after a rename).
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
--- Messages already taken, for as long as their ids are remembered. n grows, so that the oldest are found at once.
-CREATE TABLE seen (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL);
+-- Ids of messages already taken, for as long as they are remembered: 16 bytes each, one after another, in the order they
+-- came; a row for each transaction, or for a whole generation once that is sealed (seen.rs).
+CREATE TABLE IF NOT EXISTS seen (
+  n      INTEGER PRIMARY KEY,
+  since  INTEGER NOT NULL,               -- when the first of them came, and
+  until  INTEGER NOT NULL,               -- the last
+  sealed INTEGER NOT NULL,
+  ids    BLOB NOT NULL
+);
 
--- Records on their way to the audit file, and the lines for standard output that go with them.
-CREATE TABLE trail (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, log TEXT);
+-- Records on their way to the audit file, with the lines for standard output that go with them: those that were committed
+-- together in one row (chunk.rs).
+CREATE TABLE IF NOT EXISTS trail (
+  last  INTEGER PRIMARY KEY,             -- the number of the last record, and
+  first INTEGER NOT NULL,                -- of the first
+  lines BLOB NOT NULL,
+  log   TEXT NOT NULL,
+  logs  INTEGER NOT NULL                 -- records that have lines in log
+);
 
 -- Deliveries that wait (state 0), were given up (1), or were discarded by hand (2, until the trail tells of it).
 -- One that is done is gone: its outcome is in the trail.
-CREATE TABLE delivery (
+CREATE TABLE IF NOT EXISTS delivery (
   n           INTEGER PRIMARY KEY,       -- the order of planning
   id          TEXT NOT NULL UNIQUE,      -- what the receiver sees
   destination TEXT NOT NULL,             -- as in the settings: slack.ops
@@ -31,12 +46,12 @@ CREATE TABLE delivery (
   reply       TEXT,                      -- the first kilobyte of what the receiver answered
   bytes       INTEGER NOT NULL           -- what it counts for in the outbox's bound
 );
-CREATE INDEX delivery_due ON delivery (destination, state, due, n);
-CREATE INDEX delivery_order ON delivery (destination, state, n);
-CREATE INDEX delivery_given_up ON delivery (n) WHERE state = 1;
+CREATE INDEX IF NOT EXISTS delivery_due ON delivery (destination, state, due, n);
+CREATE INDEX IF NOT EXISTS delivery_order ON delivery (destination, state, n);
+CREATE INDEX IF NOT EXISTS delivery_given_up ON delivery (n) WHERE state = 1;
 
 -- Messages that could not be decoded, with their bytes.
-CREATE TABLE quarantine (
+CREATE TABLE IF NOT EXISTS quarantine (
   n           INTEGER PRIMARY KEY,
   digest      TEXT NOT NULL,             -- SHA-256 of the body's kept bytes, in hexadecimal
   at          INTEGER NOT NULL,
@@ -47,7 +62,7 @@ CREATE TABLE quarantine (
   size        INTEGER NOT NULL,          -- of the whole body, in bytes
   body        BLOB NOT NULL              -- its first bytes where it was larger than the bound
 );
-CREATE INDEX quarantine_digest ON quarantine (digest);
+CREATE INDEX IF NOT EXISTS quarantine_digest ON quarantine (digest);
 
 -- Written and emptied to find out whether the disk takes writes again.
-CREATE TABLE probe (n INTEGER PRIMARY KEY, filler BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS probe (n INTEGER PRIMARY KEY, filler BLOB NOT NULL);

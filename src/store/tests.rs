@@ -17,7 +17,7 @@ fn entry(id: &str, destinations: &[&str]) -> Entry {
         request: Ok(r#"{"slack":{"text":"hi"}}"#.into()),
     };
     Entry {
-        key: Key::Message(id.into()),
+        key: Key::Message(MessageKey::of(id)),
         record: br#""type":"event"}"#.to_vec(),
         log: Some(format!("{id}\n")),
         deliveries: destinations.iter().enumerate().map(delivery).collect(),
@@ -30,8 +30,12 @@ fn open(dir: &TempDir, bounds: Bounds) -> Store {
 }
 
 fn lines(store: &Store) -> Vec<String> {
-    let rows = store.reader().unwrap().lines(0, 1000).unwrap();
-    rows.into_iter().map(|row| String::from_utf8(row.text).unwrap()).collect()
+    let chunks = store.reader().unwrap().stored(0).unwrap();
+    chunks
+        .iter()
+        .flat_map(|chunk| std::str::from_utf8(&chunk.lines).unwrap().split_inclusive('\n'))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn due(store: &Store, destination: &str) -> Vec<Delivery> {
@@ -69,10 +73,31 @@ async fn followers_know_of_a_record_before_whoever_asked_for_it_can_end_them() {
 }
 
 #[tokio::test]
+async fn a_follower_reads_the_same_from_memory_and_from_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let long = "x".repeat(1 << 20);
+    for number in 0..20 {
+        let record = format!("\"type\":\"{}\"}}", if number % 3 == 0 { &long } else { "event" });
+        store.note(record.into_bytes()).await.unwrap();
+    }
+    let reader = store.reader().unwrap();
+    for seq in [0, 5, 15, 17, 19, 20] {
+        let (any, stored) = (reader.after(seq).unwrap(), reader.stored(seq).unwrap());
+        let common = any.len().min(stored.len());
+        assert!(common > 0 || seq == 20, "after {seq}");
+        assert_eq!(any[..common], stored[..common], "after {seq}");
+        assert_eq!(any.first().map(|chunk| chunk.first), (seq < 20).then_some(seq + 1));
+    }
+}
+
+#[tokio::test]
 async fn records_go_only_when_both_followers_have_written_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir, Bounds::default());
-    store.put(&Session::default(), vec![entry("a", &[]), entry("b", &[])]).await.unwrap();
+    for id in ["a", "b"] {
+        store.put(&Session::default(), vec![entry(id, &[])]).await.unwrap();
+    }
     store.written(Follower::File { dev: 1, ino: u64::MAX }, 2);
     store.note(br#""type":"stop"}"#.to_vec()).await.unwrap();
     assert_eq!(lines(&store).len(), 3);
@@ -219,5 +244,5 @@ async fn ids_are_forgotten_after_their_time() {
 
 fn store_time(dir: &TempDir) -> i64 {
     let connection = schema::open_beside(dir.path()).unwrap();
-    connection.query_row("SELECT max(at) FROM seen", [], |row| row.get(0)).unwrap()
+    connection.query_row("SELECT max(until) FROM seen", [], |row| row.get(0)).unwrap()
 }

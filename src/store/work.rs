@@ -3,14 +3,16 @@
 //! Its promise: it changes the tables and the books alike; on an error the transaction is rolled back and the books
 //! are made anew.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::books::Books;
+use super::books::{Books, Pending};
+use super::chunk::Chunk;
 use super::command::{Command, Done, Notice};
 
 use super::{Bounds, End, Entry, Kept, Key, NewDelivery, Session, Settlement, StoreError, Unreadable};
-use crate::record;
 
 /// What the probe writes and leaves there: about what a batch of ordinary messages needs.
 const PROBE_BYTES: usize = 1 << 20;
@@ -25,8 +27,10 @@ pub(super) struct Work<'a> {
     pub(super) bounds: &'a mut Bounds,
     pub(super) wake: &'a mut Vec<String>,
     pub(super) notices: &'a mut Vec<Notice>,
-    /// Messages kept in this transaction.
-    pub(super) rows: usize,
+    /// Records of this transaction that are not in the table yet.
+    pub(super) chunk: Chunk,
+    /// Those that are.
+    pub(super) chunks: Vec<Arc<Chunk>>,
     pub(super) now: Timestamp,
 }
 
@@ -53,12 +57,18 @@ impl Work<'_> {
                 (Done::Unit(reply, result), self.probe())
             }
             Command::NumberFrom { seq, reply } => {
+                // Within a chunk the numbers have no gaps.
+                let closed = if self.chunk.lines.is_empty() { Ok(()) } else { self.keep_chunk() };
                 self.books.next_seq = self.books.next_seq.max(seq);
-                (Done::Unit(reply, Ok(())), Ok(()))
+                (Done::Unit(reply, Ok(())), closed)
             }
             Command::Written { follower, seq } => {
                 self.books.mark(follower, seq);
                 (Done::Nothing, Ok(()))
+            }
+            Command::WillWrite { follower, seq, reply } => {
+                self.books.mark(follower, seq);
+                (Done::Unit(reply, Ok(())), Ok(()))
             }
             Command::SetBounds(bounds) => {
                 *self.bounds = bounds;
@@ -87,7 +97,6 @@ impl Work<'_> {
                 continue;
             }
             kept.new += 1;
-            self.rows += 1;
             let seq = self.add_record(&entry.record, entry.log.as_deref())?;
             for delivery in &entry.deliveries {
                 self.add_delivery(seq, delivery)?;
@@ -99,13 +108,10 @@ impl Work<'_> {
         Ok(kept)
     }
 
-    fn is_repeat(&self, key: &Key) -> rusqlite::Result<bool> {
+    fn is_repeat(&mut self, key: &Key) -> rusqlite::Result<bool> {
         match key {
             Key::Own | Key::Unreadable { redelivered: false, .. } => Ok(false),
-            Key::Message(id) => {
-                let mut statement = self.tx.prepare_cached("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
-                Ok(statement.execute(params![id, self.now.as_millisecond()])? == 0)
-            }
+            Key::Message(id) => Ok(!self.books.seen.take(self.tx, *id)?),
             Key::Unreadable { digest, redelivered: true } => {
                 self.tx.prepare_cached("SELECT 1 FROM quarantine WHERE digest = ?1")?.exists([digest])
             }
@@ -114,12 +120,30 @@ impl Work<'_> {
 
     pub(super) fn add_record(&mut self, rest: &[u8], log: Option<&str>) -> rusqlite::Result<u64> {
         let seq = self.books.next_seq;
-        let line = record::line(seq, rest);
-        let mut statement = self.tx.prepare_cached("INSERT INTO trail (seq, line, log) VALUES (?1, ?2, ?3)")?;
-        statement.execute(params![seq, line, log])?;
         self.books.next_seq += 1;
-        self.books.push(seq, (line.len() + log.map_or(0, str::len)) as u64, log.is_some());
+        self.chunk.push(seq, rest, log);
+        if self.chunk.is_full() {
+            self.keep_chunk()?;
+        }
         Ok(seq)
+    }
+
+    fn keep_chunk(&mut self) -> rusqlite::Result<()> {
+        let chunk = std::mem::take(&mut self.chunk);
+        let Chunk { first, last, lines, log, logs } = &chunk;
+        let sql = "INSERT INTO trail (last, first, lines, log, logs) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.tx.prepare_cached(sql)?.execute(params![last, first, lines, log, logs])?;
+        self.books.push(Pending { last: *last, bytes: chunk.bytes(), logs: *logs });
+        self.chunks.push(Arc::new(chunk));
+        Ok(())
+    }
+
+    /// The records of this transaction, all in the table.
+    pub(super) fn finish(mut self) -> rusqlite::Result<Vec<Arc<Chunk>>> {
+        if !self.chunk.lines.is_empty() {
+            self.keep_chunk()?;
+        }
+        Ok(self.chunks)
     }
 
     fn add_delivery(&mut self, seq: u64, delivery: &NewDelivery) -> rusqlite::Result<()> {

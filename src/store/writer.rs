@@ -13,6 +13,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::time::Instant;
 
 use super::books::Books;
+use super::chunk::Chunk;
 use super::command::{Command, Done, Notice, answer, refuse};
 use super::reader::Signal;
 use super::work::Work;
@@ -113,11 +114,14 @@ impl Writer {
         let mut done = Vec::with_capacity(group.len());
         let mut unanswered = group.into_iter();
         let result = self.transact(&mut books, &mut unanswered, &mut done);
-        let failure = result.err().map(|error| self.disk(&error));
+        let (chunks, failure) = match result {
+            Ok(chunks) => (chunks, None),
+            Err(error) => (Vec::new(), Some(self.disk(&error))),
+        };
         if failure.is_none() {
             self.books = books;
             // Before the answers: whoever ends the readers after an answer must not end them before they know of it.
-            self.signal.raise();
+            self.signal.raise(chunks);
         }
         for done in done {
             answer(done, failure.as_ref());
@@ -150,7 +154,7 @@ impl Writer {
         books: &mut Option<Books>,
         group: &mut impl Iterator<Item = Command>,
         done: &mut Vec<Done>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Vec<Arc<Chunk>>> {
         self.wake.clear();
         self.nudge = false;
         self.notices.clear();
@@ -178,7 +182,8 @@ impl Writer {
             bounds: &mut self.bounds,
             wake: &mut self.wake,
             notices: &mut self.notices,
-            rows: 0,
+            chunk: Chunk::default(),
+            chunks: Vec::new(),
             now,
         };
         for command in group {
@@ -190,9 +195,10 @@ impl Writer {
             work.record_discarded()?;
         }
         work.keep_within_bounds()?;
-        work.forget()?;
-        if let Some(seq) = work.books.pop_written() {
-            tx.prepare_cached("DELETE FROM trail WHERE seq <= ?1")?.execute([seq])?;
+        work.remember()?;
+        let chunks = work.finish()?;
+        if let Some(last) = fresh.pop_written() {
+            tx.prepare_cached("DELETE FROM trail WHERE last <= ?1")?.execute([last])?;
         }
         if fresh.marks_changed {
             fresh.save_marks(&tx)?;
@@ -204,7 +210,7 @@ impl Writer {
         }
         tx.commit()?;
         *books = Some(fresh);
-        Ok(())
+        Ok(chunks)
     }
 
     fn wake_workers(&mut self) {

@@ -1,6 +1,6 @@
 //! One attempt: the request from the outbox, what it came to, and that into the store.
 //!
-//! Its promise: an attempt is over when the store has its outcome, however long the disk takes.
+//! Its promise: an attempt has ended when the store has its outcome, however long the disk takes.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::store::{Delivery, End, Settlement, Store};
 /// Between attempts to settle while the disk takes nothing.
 const SETTLE: Schedule = Schedule { first: Duration::from_millis(250), max: Duration::from_secs(10) };
 
-/// An attempt that ended and what it came to, settled.
+/// An attempt that was made, and what it came to.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct Made {
     pub(super) delivery: Delivery,
     pub(super) outcome: Outcome,
     /// Whether its failure was the last that was waited for.
@@ -25,14 +25,19 @@ pub(super) struct Ended {
     pub(super) began: Instant,
 }
 
-/// Makes an attempt and keeps what it came to.
-pub(super) async fn attempt(destination: &Destination, store: &Store, name: &str, delivery: Delivery) -> Ended {
+impl Made {
+    /// Whether it may be the destination's fault.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Retry { .. })
+    }
+}
+
+/// Makes an attempt.
+pub(super) async fn make(destination: &Destination, delivery: Delivery) -> Made {
     let began = Instant::now();
     let outcome = perform(destination, &delivery, Timestamp::now()).await;
     let is_last = is_last(&outcome, &delivery, destination.limits(), Timestamp::now());
-    let ended = Ended { delivery, outcome, is_last, began };
-    settle(store, name, &ended, destination.limits()).await;
-    ended
+    Made { delivery, outcome, is_last, began }
 }
 
 async fn perform(destination: &Destination, delivery: &Delivery, now: Timestamp) -> Outcome {
@@ -55,10 +60,10 @@ fn is_last(outcome: &Outcome, delivery: &Delivery, limits: &Limits, now: Timesta
     matches!(outcome, Outcome::Retry { .. }) && age >= limits.give_up_after
 }
 
-/// Keeps what the attempt came to, however long the disk takes: until then the delivery counts as running.
-async fn settle(store: &Store, name: &str, ended: &Ended, limits: &Limits) {
-    let end = end(name, ended, limits);
-    let delivery = &ended.delivery;
+/// Keeps what the attempt came to, however long the disk takes: until then the delivery stays claimed.
+pub(super) async fn settle(store: &Store, name: &str, made: &Made, limits: &Limits) {
+    let end = end(name, made, limits);
+    let delivery = &made.delivery;
     let mut failures = 0;
     while let Err(error) = store.settle(Settlement { n: delivery.n, end: end.clone() }).await {
         if error == crate::store::StoreError::Closed {
@@ -72,7 +77,7 @@ async fn settle(store: &Store, name: &str, ended: &Ended, limits: &Limits) {
     }
 }
 
-fn end(name: &str, Ended { delivery, outcome, is_last, .. }: &Ended, limits: &Limits) -> End {
+fn end(name: &str, Made { delivery, outcome, is_last, .. }: &Made, limits: &Limits) -> End {
     let now = Timestamp::now();
     let later = |after: Duration| {
         let after = jiff::SignedDuration::try_from(after).unwrap_or(jiff::SignedDuration::from_hours(1));

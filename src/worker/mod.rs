@@ -4,6 +4,7 @@
 //! other; a claim is in memory only, so that a crash leaves every unfinished delivery as it was.
 
 mod attempt;
+mod clock;
 mod health;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,11 +23,18 @@ use crate::action::{Destination, Limits, Outcome, Scope};
 use crate::quiet::Quiet;
 use crate::store::{Delivery, End, Settlement, Store};
 
-use attempt::{Ended, attempt};
+use attempt::Made;
+use clock::WallClock;
 use health::{Failure, Health, Say};
 
 /// Rows read at a time: few enough that a destination that goes down holds little in memory.
 const CHUNK: usize = 64;
+
+/// Attempts that were made and whose outcome is not on disk yet: while a transaction is synced, the next attempts go on.
+const UNSETTLED: usize = 256;
+
+/// A claim so fresh is not looked at again before its attempt.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The longest sleep: a missed wake-up costs no more than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -62,14 +70,20 @@ pub struct Worker {
     conditions: Conditions,
     limiter: Option<DefaultDirectRateLimiter>,
     health: Health,
+    clock: WallClock,
     /// Reasons for giving up, each said once in a while.
     quiet: Quiet,
     /// Claimed and not begun.
     ready: VecDeque<Delivery>,
     /// Claimed: begun or not.
     claimed: HashSet<i64>,
-    running: JoinSet<Ended>,
-    /// What each running task has claimed, for the case that it breaks off.
+    /// When those that are ready were claimed.
+    claimed_at: Instant,
+    /// Attempts under way.
+    making: JoinSet<Made>,
+    /// Attempts that were made, until their outcome is on disk.
+    settling: JoinSet<Made>,
+    /// What each of the tasks of both has claimed, for the case that it breaks off.
     tasks: HashMap<Id, Claim>,
     /// When the next delivery that waits will be due.
     next_due: Option<Timestamp>,
@@ -81,6 +95,8 @@ pub struct Worker {
 struct Claim {
     n: i64,
     attempts: u32,
+    /// Whether the attempt was made and failed; the rest is to be kept.
+    has_failed: bool,
 }
 
 impl Worker {
@@ -92,13 +108,16 @@ impl Worker {
             name: name.to_owned(),
             limiter: limits.rate.and_then(limiter),
             health: Health::new(limits.retry),
+            clock: WallClock::new(Timestamp::now(), Instant::now()),
             quiet: Quiet::default(),
             destination: Arc::new(destination),
             store,
             conditions,
             ready: VecDeque::new(),
             claimed: HashSet::new(),
-            running: JoinSet::new(),
+            claimed_at: Instant::now(),
+            making: JoinSet::new(),
+            settling: JoinSet::new(),
             tasks: HashMap::new(),
             next_due: None,
             look: true,
@@ -111,17 +130,26 @@ impl Worker {
         self.show();
         self.try_all_anew().await;
         loop {
+            if self.clock.was_set_back(Timestamp::now(), Instant::now()) {
+                // What waits was given its time by the old clock, and would wait for longer than it was to.
+                self.try_all_anew().await;
+                self.look = true;
+            }
             let order = *orders.borrow_and_update();
             let until = match order {
                 Order::Work => self.begin(),
-                Order::Stop(_) if self.running.is_empty() => return,
+                Order::Stop(_) if self.making.is_empty() && self.settling.is_empty() => return,
                 Order::Stop(deadline) => deadline,
             };
             tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => match ended {
-                    Ok((id, ended)) => {
+                Some(made) = self.making.join_next_with_id() => match made {
+                    Ok((id, made)) => self.settle(id, made),
+                    Err(error) => self.broke_off(&error).await,
+                },
+                Some(settled) = self.settling.join_next_with_id() => match settled {
+                    Ok((id, made)) => {
                         self.tasks.remove(&id);
-                        self.ended(ended).await;
+                        self.ended(made).await;
                     }
                     Err(error) => self.broke_off(&error).await,
                 },
@@ -141,11 +169,12 @@ impl Worker {
         }
     }
 
-    /// What failed before a restart is due with the rest, in the old order: nobody knows how the destination is now.
+    /// What waits for its time since before a restart is due with the rest, in the old order: nobody knows how the
+    /// destination is now, nor whether the clock is the same.
     async fn try_all_anew(&self) {
-        let failed = tokio::task::block_in_place(|| self.store.failed(&self.name)).unwrap_or_default();
-        if !failed.is_empty()
-            && let Err(error) = self.store.bring_forward(failed).await
+        let delayed = tokio::task::block_in_place(|| self.store.delayed(&self.name)).unwrap_or_default();
+        if !delayed.is_empty()
+            && let Err(error) = self.store.bring_forward(delayed).await
         {
             tracing::warn!(action.name = self.name, "deliveries that failed keep their own time: {error}");
         }
@@ -159,12 +188,15 @@ impl Worker {
     fn begin(&mut self) -> Instant {
         let now = Instant::now();
         let mut until = now + LOOK_AGAIN;
-        let room = match self.health.probe_at() {
-            None => self.limits().concurrency,
+        let (room, unsettled) = match self.health.probe_at() {
+            // What failed may say that the destination is down.
+            None if self.tasks.values().any(|claim| claim.has_failed) => return until,
+            None => (self.limits().concurrency, UNSETTLED),
             Some(at) if at > now => return at.min(until),
-            Some(_) => 1,
+            Some(_) => (1, 1),
         };
-        while self.running.len() < room {
+        let has_room = |worker: &Self| worker.making.len() < room && worker.tasks.len() < unsettled.max(room);
+        while has_room(self) {
             self.forget_taken();
             if self.ready.is_empty() && self.look {
                 self.claim();
@@ -181,7 +213,7 @@ impl Worker {
             }
         }
         // Without room there is nothing to wake up for: the end of an attempt does that.
-        if let Some(due) = self.next_due.filter(|_| self.running.len() < room) {
+        if let Some(due) = self.next_due.filter(|_| has_room(self)) {
             let wait = due.duration_since(Timestamp::now());
             until = until.min(now + Duration::try_from(wait).unwrap_or(Duration::ZERO));
         }
@@ -191,6 +223,9 @@ impl Worker {
     /// Lets go of those next in turn that the command line or the outbox's bound took since they were claimed; with a
     /// slow destination that may be a minute ago.
     fn forget_taken(&mut self) {
+        if self.claimed_at.elapsed() < FRESH {
+            return;
+        }
         while let Some(next) = self.ready.front()
             && !tokio::task::block_in_place(|| self.store.is_waiting(next.n))
         {
@@ -210,6 +245,7 @@ impl Worker {
                 self.next_due = next;
                 self.claimed.extend(deliveries.iter().map(|delivery| delivery.n));
                 self.ready = deliveries.into();
+                self.claimed_at = Instant::now();
             }
             Err(error) => {
                 self.look = false;
@@ -219,13 +255,27 @@ impl Worker {
     }
 
     fn spawn(&mut self, delivery: Delivery) {
-        let (destination, store, name) = (Arc::clone(&self.destination), Arc::clone(&self.store), self.name.clone());
-        let claim = Claim { n: delivery.n, attempts: delivery.attempts };
-        let task = self.running.spawn(async move { attempt(&destination, &store, &name, delivery).await });
+        let destination = Arc::clone(&self.destination);
+        let claim = Claim { n: delivery.n, attempts: delivery.attempts, has_failed: false };
+        let task = self.making.spawn(async move { attempt::make(&destination, delivery).await });
         self.tasks.insert(task.id(), claim);
     }
 
-    async fn ended(&mut self, Ended { delivery, outcome, is_last, began }: Ended) {
+    /// An attempt was made: another may begin while its outcome is kept.
+    fn settle(&mut self, id: Id, made: Made) {
+        let has_failed = made.has_failed();
+        let (destination, store, name) = (Arc::clone(&self.destination), Arc::clone(&self.store), self.name.clone());
+        let task = self.settling.spawn(async move {
+            attempt::settle(&store, &name, &made, destination.limits()).await;
+            made
+        });
+        if let Some(claim) = self.tasks.remove(&id) {
+            self.tasks.insert(task.id(), Claim { has_failed, ..claim });
+        }
+    }
+
+    async fn ended(&mut self, made: Made) {
+        let Made { delivery, outcome, is_last, began } = made;
         self.claimed.remove(&delivery.n);
         let now = Instant::now();
         let say = match &outcome {
@@ -276,7 +326,7 @@ impl Worker {
     /// A task panicked: its delivery waits for another attempt like one that failed.
     async fn broke_off(&mut self, error: &JoinError) {
         tracing::error!(action.name = self.name, "an attempt broke off: {error}");
-        let Some(Claim { n, attempts }) = self.tasks.remove(&error.id()) else { return };
+        let Some(Claim { n, attempts, .. }) = self.tasks.remove(&error.id()) else { return };
         self.claimed.remove(&n);
         self.look = true;
         let delay = self.limits().retry.delay(attempts + 1, rand::random());

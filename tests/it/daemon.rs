@@ -2,6 +2,7 @@
 //!
 //! Its promise: what it says and writes can be waited for; it is gone when the handle is, whatever the test did.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -17,7 +18,10 @@ use tokio::sync::watch;
 use crate::broker::Vhost;
 use crate::fault::Fault;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_cadfd");
+/// The daemon under test; `FAULTS_BINARY` names another build of it (`make faults-prove`).
+fn program() -> OsString {
+    std::env::var_os("FAULTS_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_cadfd").into())
+}
 
 /// Between looks at something that cannot tell of its change, such as a file.
 const LOOK: Duration = Duration::from_millis(10);
@@ -120,7 +124,7 @@ impl Site {
 
     fn command(&self, args: &[&str]) -> Command {
         self.write();
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.arg("--config").arg(self.path("etc/cadfd.toml")).args(args).kill_on_drop(true);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
@@ -176,19 +180,19 @@ impl Site {
 
     /// Waits until the daemon has nothing more to write unless something comes in.
     pub(crate) async fn wait_settled(&self) {
-        eventually(|| (self.count("trail") == Some(0)).then_some(())).await;
+        eventually(|| (self.ask("SELECT count(*) FROM trail") == Some(0)).then_some(())).await;
     }
 
     /// Messages that the store remembers.
     pub(crate) async fn known(&self) -> u64 {
-        eventually(|| self.count("seen")).await
+        eventually(|| self.ask("SELECT coalesce(sum(length(ids)), 0) / 16 FROM seen")).await
     }
 
-    /// Rows of a table of the store, once it is there.
-    fn count(&self, table: &str) -> Option<u64> {
+    /// A number from the store, once it is there.
+    fn ask(&self, query: &str) -> Option<u64> {
         let path = self.state_dir().join("cadfd.db");
         let store = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
-        store.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).ok()
+        store.query_row(query, [], |row| row.get(0)).ok()
     }
 
     /// Waits until the trail's records are as wanted.
@@ -262,6 +266,16 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Of all processors, since its start.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_nonzero())).unwrap_or_default();
+        // After the name in parentheses, from the third field on: proc_pid_stat(5).
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        // In USER_HZ, of which there are a hundred a second wherever Debian runs.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -2,10 +2,13 @@
 //!
 //! Its promise: the daemon is the one that ships, without a branch for tests; what struck, and where, is known.
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as BlockingCommand;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -15,8 +18,16 @@ use crate::daemon::eventually;
 /// What happens at which call.
 pub(crate) struct Fault {
     spec: String,
+    /// What it is about, in one word.
+    what: &'static str,
     dir: TempDir,
     is_delayed: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.spec)
+    }
 }
 
 impl Fault {
@@ -29,7 +40,18 @@ impl Fault {
     /// At `count` calls from the `nth` on.
     pub(crate) fn times(operations: &str, pattern: &str, nth: usize, count: usize, action: &str) -> Self {
         let spec = format!("{operations} {pattern} {nth} {count} {action}");
-        Self { spec, dir: tempfile::tempdir().unwrap(), is_delayed: false }
+        Self { spec, what: "", dir: tempfile::tempdir().unwrap(), is_delayed: false }
+    }
+
+    /// With a word that tells its like.
+    pub(crate) fn about(mut self, what: &'static str) -> Self {
+        self.what = what;
+        self
+    }
+
+    /// That word.
+    pub(crate) fn what(&self) -> &'static str {
+        self.what
     }
 
     /// Calls count only from [`Fault::begin`] on.
@@ -72,6 +94,48 @@ impl Fault {
     /// Waits until it struck.
     pub(crate) async fn wait_struck(&self) {
         eventually(|| self.note().exists().then_some(())).await;
+    }
+}
+
+/// What can be changed and read while the daemon runs: its clock, how slow its disk is, and how many calls a [`Fault`]
+/// could have chosen.
+pub(crate) struct Control {
+    file: File,
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.write_all_at(&[0; 24], 0).unwrap();
+        Self { file, path, _dir: dir }
+    }
+
+    /// For a command that is about to be started.
+    pub(crate) fn arm(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", library()).env("FAULT_CONTROL", &self.path);
+    }
+
+    /// The daemon's clock is wrong by so many seconds from now on, also after its next start.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    }
+
+    /// Each sync takes so much longer from now on: in memory it would take no time at all.
+    pub(crate) fn set_sync_delay(&self, delay: Duration) {
+        let microseconds = i64::try_from(delay.as_micros()).unwrap();
+        self.file.write_all_at(&microseconds.to_ne_bytes(), 16).unwrap();
+    }
+
+    /// The calls counted since this was last asked, of a daemon that has ended.
+    pub(crate) fn take_calls(&self) -> usize {
+        let mut calls = [0; 8];
+        self.file.read_exact_at(&mut calls, 8).unwrap();
+        self.file.write_all_at(&[0; 8], 8).unwrap();
+        usize::try_from(i64::from_ne_bytes(calls)).unwrap()
     }
 }
 

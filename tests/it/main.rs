@@ -11,6 +11,7 @@ mod bounds;
 mod broker;
 mod captured;
 mod certificates;
+mod clock;
 mod commands;
 mod crash;
 mod daemon;
@@ -34,6 +35,7 @@ mod reload;
 mod standins;
 mod tmpfs;
 mod trail;
+mod vhost;
 
 use std::time::Duration;
 
@@ -42,10 +44,15 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// Runs a test on a runtime of its own, for at most two minutes.
 pub(crate) fn run_test(test: impl AsyncFnOnce()) {
+    run_test_within(LIMIT, test);
+}
+
+/// The same with another limit.
+pub(crate) fn run_test_within(limit: Duration, test: impl AsyncFnOnce()) {
     log::collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let in_time = tokio::time::timeout(LIMIT, test()).await;
+        let in_time = tokio::time::timeout(limit, test()).await;
         assert!(in_time.is_ok(), "the test takes too long; the log of all tests:\n{}", log::lines_with("").join("\n"));
     });
     // What a failed test leaves behind is no reason to wait.

@@ -121,7 +121,7 @@ fn tls_with_a_client_certificate_and_no_password() {
     run_test(async || {
         let authority = Authority::new();
         let server = authority.issue(&["localhost"]);
-        let broker = Broker::start(Options { tls: Some((&authority, &server)) });
+        let broker = Broker::start(Options { tls: Some((&authority, &server)), ..Options::default() });
         let vhost = broker.vhost();
         vhost.declare("cadfd").await;
         let client = authority.issue(&[&vhost.user("cadfd")]);

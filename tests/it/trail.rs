@@ -85,6 +85,52 @@ fn moved_while_it_is_down_between_the_write_and_the_mark() {
 }
 
 #[test]
+fn moved_twice_between_a_file_s_first_write_and_its_mark() {
+    run_test(async || {
+        let mut ground = Ground::new().await;
+        let fault = Fault::at("write", "*/audit.log", 1, "hold-after").delayed();
+        let mut daemon = ground.site.start_under(&fault);
+        daemon.wait_log("consuming").await;
+        ground.publish(3).await;
+        ground.wait_done().await;
+        ground.site.wait_settled().await;
+        let first = rotate(&ground.site, 1);
+        fault.begin();
+        ground.publish(3).await;
+        fault.wait_struck().await;
+        ground.wait_acknowledged().await;
+        ground.kill(daemon).await;
+        let second = rotate(&ground.site, 2);
+        let daemon = ground.site.consuming().await;
+        ground.site.wait_settled().await;
+        daemon.stop().await;
+        assert_whole_over(&[&first, &second, &ground.site.audit_path()], &ground.ids);
+    });
+}
+
+#[test]
+fn moved_with_whole_lines_of_a_write_that_failed() {
+    run_test(async || {
+        let mut ground = Ground::new().await;
+        // The records are written, but neither synced nor taken back.
+        let fault = Fault::times("sync,truncate", "*/audit.log*", 1, 4, "eio").delayed();
+        let mut daemon = ground.site.start_under(&fault);
+        daemon.wait_log("consuming").await;
+        ground.site.wait_settled().await;
+        fault.begin();
+        ground.publish(3).await;
+        daemon.wait_log("cannot write the audit file").await;
+        let first = rotate(&ground.site, 1);
+        daemon.wait_log("the audit file is written again").await;
+        ground.wait_acknowledged().await;
+        ground.receiver.wait_for(3).await;
+        ground.site.wait_settled().await;
+        daemon.stop().await;
+        assert_whole_over(&[&first, &ground.site.audit_path()], &ground.ids);
+    });
+}
+
+#[test]
 fn a_torn_tail_is_repaired_and_foreign_content_refused() {
     run_test(async || {
         let mut ground = Ground::new().await;

@@ -7,6 +7,9 @@
  *             a small batch needs, and a store that is tried with a megabyte is not worth hundreds of runs.
  * FAULT_FROM  a file: calls count from when it exists. Without it, from the start.
  * FAULT_NOTE  a file that is written when it happens: "OPERATION PATH".
+ * FAULT_CONTROL  a file of three 64-bit integers, shared for as long as the program runs: by how many seconds its
+ *             clock is wrong (read), the calls that FAULT could have chosen so far (counted there), and the
+ *             microseconds that each sync takes longer (read).
  *
  * ACTION is a verb with when (before, half, after): half of a write's bytes, then the verb.
  *   kill-*    SIGKILL to the whole process
@@ -14,7 +17,8 @@
  *   eio, enospc    the call fails and does nothing
  *   torn      the first call writes half of its bytes and says so, those after it fail with ENOSPC
  *
- * The real calls are made by syscall(2), so nothing has to be looked up, and nothing here recurses.
+ * The real calls are made by syscall(2), so nothing has to be looked up, and nothing here recurses. The wrong clock is
+ * the one on the wall only: the time since the start stays right, as it does when an administrator sets the clock.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,12 +29,16 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum when { NEVER, BEFORE, HALF, AFTER };
@@ -38,22 +46,34 @@ enum when { NEVER, BEFORE, HALF, AFTER };
 static char operations[64], pattern[1024], action[32];
 static long first = 0, count = 0;
 static const char *note, *from;
-static atomic_long calls;
+
+struct control {
+    _Atomic int64_t clock_offset, calls, sync_delay;
+};
+static struct control own_control, *control = &own_control;
 
 enum { BURST = 40 };
 static char burst_path[1024];
 static long burst = 0;
 static pthread_mutex_t burst_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static void refuse(const char *mistake) {
+    syscall(SYS_write, 2, mistake, strlen(mistake));
+    syscall(SYS_exit_group, 99);
+}
+
 __attribute__((constructor)) static void read_settings(void) {
-    const char *fault = getenv("FAULT");
+    const char *fault = getenv("FAULT"), *shared = getenv("FAULT_CONTROL");
     note = getenv("FAULT_NOTE");
     from = getenv("FAULT_FROM");
-    if (fault && sscanf(fault, "%63s %1023s %ld %ld %31s", operations, pattern, &first, &count, action) != 5) {
-        static const char mistake[] = "FAULT cannot be read\n";
-        syscall(SYS_write, 2, mistake, sizeof mistake - 1);
-        syscall(SYS_exit_group, 99);
-    }
+    if (fault && sscanf(fault, "%63s %1023s %ld %ld %31s", operations, pattern, &first, &count, action) != 5)
+        refuse("FAULT cannot be read\n");
+    if (!shared) return;
+    int fd = syscall(SYS_openat, AT_FDCWD, shared, O_RDWR | O_CLOEXEC);
+    void *page = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED) refuse("FAULT_CONTROL cannot be shared\n");
+    syscall(SYS_close, fd);
+    control = page;
 }
 
 static void path_of(int fd, char *path, size_t size) {
@@ -87,7 +107,7 @@ static long chosen(const char *operation, const char *path) {
     if (count == 0 || fnmatch(pattern, path, FNM_EXTMATCH) != 0) return 0;
     if (from && syscall(SYS_access, from, F_OK) != 0) return 0;
     if (is_in_long_burst(operation, path) || !strstr(operations, operation)) return 0;
-    long nth = atomic_fetch_add(&calls, 1) + 1;
+    long nth = atomic_fetch_add(&control->calls, 1) + 1;
     if (nth < first || nth >= first + count) return 0;
     if (note) {
         char line[1200];
@@ -163,13 +183,21 @@ ssize_t writev(int fd, const struct iovec *parts, int parts_count) {
     STRUCK_FD("write", write_parts(fd, parts, parts_count, size == 1));
 }
 
+static void delay_sync(void) {
+    int64_t delay = atomic_load(&control->sync_delay);
+    struct timespec pause = {delay / 1000000, delay % 1000000 * 1000};
+    if (delay > 0) syscall(SYS_nanosleep, &pause, NULL);
+}
+
 int fsync(int fd) {
     size_t size = 0;
+    delay_sync();
     STRUCK_FD("sync", syscall(SYS_fsync, fd));
 }
 
 int fdatasync(int fd) {
     size_t size = 0;
+    delay_sync();
     STRUCK_FD("sync", syscall(SYS_fdatasync, fd));
 }
 
@@ -183,4 +211,27 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 int unlink(const char *path) {
     size_t size = 0;
     STRUCK("unlink", path, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
+}
+
+static int64_t wrong_by(clockid_t clock) {
+    return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE ? atomic_load(&control->clock_offset) : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int result = syscall(SYS_clock_gettime, clock, now);
+    if (result == 0) now->tv_sec += wrong_by(clock);
+    return result;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+    int result = syscall(SYS_gettimeofday, now, zone);
+    if (result == 0) now->tv_sec += wrong_by(CLOCK_REALTIME);
+    return result;
+}
+
+time_t time(time_t *now) {
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    if (now) *now = precise.tv_sec;
+    return precise.tv_sec;
 }

@@ -25,6 +25,11 @@ impl<T: Clone> Ledger<T> {
         self.0.borrow().clone()
     }
 
+    /// All entries, which are forgotten here.
+    pub fn take(&self) -> Vec<T> {
+        self.0.send_replace(Vec::new())
+    }
+
     /// All entries, as soon as there are at least `count`.
     pub async fn wait_for(&self, count: usize) -> Vec<T> {
         let mut entries = self.0.subscribe();

@@ -153,6 +153,10 @@ impl Server {
         self.shared.attempts.all()
     }
 
+    pub fn forget_attempts(&self) {
+        self.shared.attempts.take();
+    }
+
     pub async fn wait_for_attempts(&self, count: usize) -> Vec<String> {
         self.shared.attempts.wait_for(count).await
     }
