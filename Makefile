@@ -1,7 +1,7 @@
 # What can be done here. `make` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz
+.PHONY: help demo test faults faults-prove check bench fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -16,7 +16,20 @@ demo: ## RabbitMQ, cadfd, Jenkins, Slack: the captured events of a real Keystone
 
 test: ## all tests, against private RabbitMQ nodes
 	@.ci/install
+	@.ci/rabbitmq-4
 	cargo test --locked
+
+faults: ## everything broken at random for an hour (MINUTES=60, SEED=n to repeat one), and a table of what was lost
+	@.ci/install
+	@.ci/rabbitmq-4
+	@echo 'cargo test --test it --no-run (the first time takes minutes)'
+	@cargo test --quiet --locked --test it --no-run
+	@FAULTS_MINUTES=$${MINUTES:-60} FAULTS_SEED=$${SEED:-} RUST_BACKTRACE=0 \
+	    cargo test --quiet --locked --test it faults::nothing_is_lost -- --nocapture
+
+faults-prove: ## that `make faults` can fail: cadfd with mistakes in it, each of which must be found
+	@.ci/install
+	@RUST_BACKTRACE=0 tests/mutants/prove
 
 check: ## what needs no broker: formatting, lints, documentation, licences and advisories of the dependencies
 	@.ci/install
