@@ -244,8 +244,11 @@ fn the_outbox_is_worked_beside_the_daemon() {
         assert_eq!(site.cadfd_ok(&["outbox", "retry", &id(1, "one")[..12]]).await, "1 of 1 due at once\n");
         let call = &refuses.wait_for(1).await[0];
         assert_eq!(call.header("x-cadfd-delivery"), id(1, "one"));
+        // Until it is kept that it is done, it can be tried again.
+        site.wait_trail(|trail| of_type(trail, "delivery").len() == 5).await;
         assert_eq!(site.cadfd_ok(&["outbox", "retry", "--rule", "one"]).await, "2 of 2 due at once\n");
-        refuses.wait_for(3).await;
+        site.wait_trail(|trail| of_type(trail, "delivery").len() == 7).await;
+        assert_eq!(refuses.calls().len(), 3);
         assert_eq!(site.cadfd_ok(&["outbox", "discard", "--all"]).await, "2 discarded\n");
         down.heal().await;
         site.wait_trail(|trail| of_type(trail, "delivery").len() == 9).await;

@@ -52,7 +52,7 @@ fn consumes_as_the_user_with_the_least_privilege() {
         let bodies: Vec<_> = seen.batches.iter().flat_map(|(_, batch)| batch).map(|m| m.body.clone()).collect();
         assert_eq!(bodies, published.into_iter().map(|message| message.body).collect::<Vec<_>>());
         let first = &seen.batches[0].1[0];
-        assert_eq!((&*first.queue, first.exchange.as_str(), first.routing_key.as_str()), (QUEUE, "keystone", QUEUE));
+        assert_eq!((&*first.queue, &*first.exchange, &*first.routing_key), (QUEUE, "keystone", QUEUE));
         assert!(!first.redelivered && first.size == first.body.len());
         assert_eq!(vhost.held(QUEUE), 0);
         assert_eq!((seen.lost, seen.found), (vec![], vec![]));
@@ -260,7 +260,7 @@ fn tls_is_verified_and_external_needs_no_password() {
     run_test(async || {
         let authority = Authority::new();
         let server = authority.issue(&["localhost"]);
-        let broker = Broker::start(Options { tls: Some((&authority, &server)) });
+        let broker = Broker::start(Options { tls: Some((&authority, &server)), ..Options::default() });
         let vhost = broker.vhost();
         vhost.declare("cadfd").await;
         let client = authority.issue(&[&vhost.user("cadfd")]);
@@ -578,7 +578,8 @@ fn a_stop_is_bounded_when_the_sink_does_not_answer() {
         let intake = Intake::start(vhost.settings());
         intake.sink.be(Mood::Slow);
         vhost.publish("cadfd", numbers(0..3)).await;
-        intake.until(|now| now.received == 3).await;
+        // No more than two batches are taken from it at once, and each may have been there alone.
+        intake.until(|now| now.received > 0).await;
         let snapshot = intake.stop().await;
         assert_eq!(snapshot.acknowledged, 0);
         while vhost.depth(QUEUE).await < 3 {

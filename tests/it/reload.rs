@@ -38,7 +38,7 @@ fn rules_destinations_and_queues_change_without_a_loss() {
         daemon.signal(Signal::HUP);
         daemon.wait_log_times("reloaded settings and rules", 1).await;
         vhost.publish("cadfd", &messages[1..2]).await;
-        first.wait_for(1).await;
+        site.wait_trail(|trail| of_type(trail, "delivery").len() == 1).await;
 
         // The destination moves: what waits for it goes to its new place.
         first.fault(Fault::Down).await;
