@@ -14,6 +14,7 @@ pub mod text;
 pub mod rule;
 pub mod template;
 
+pub mod name;
 pub mod record;
 pub mod retry;
 pub mod secret;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Decide, and do nothing else.
-const PURE: [&str; 6] = ["event", "rule", "template", "retry", "record", "text"];
+const PURE: [&str; 7] = ["event", "name", "rule", "template", "retry", "record", "text"];
 
 /// What a pure module may not name: what does something, and what is different each time.
 const IMPURE: [&str; 20] = [
