@@ -28,7 +28,7 @@ faults: ## everything broken at random for an hour (MINUTES=60, SEED=n to repeat
 	    cargo test --quiet --locked --test it faults::nothing_is_lost -- --nocapture
 
 faults-prove: ## that `make faults` can fail: cadfd with mistakes in it, each of which must be found
-	@.ci/install
+	@.ci/install patch
 	@RUST_BACKTRACE=0 tests/mutants/prove
 
 check: ## what needs no broker: formatting, lints, documentation, licences and advisories of the dependencies

@@ -120,7 +120,9 @@ async fn one(place: Place, time: Duration, wanted: &Wanted) {
             let verdict = stage.judge();
             let table = table::table(&stage.injected(), &verdict);
             let busiest = stage.busiest() * 100.0;
-            println!("{table}cadfd used at most {busiest:.0} % of a processor in a life of more than two seconds");
+            println!(
+                "{table}beside its work, cadfd used at most {busiest:.0} % of a processor in a life of more than two seconds"
+            );
             println!("after {} s, seed {seed}", stage.elapsed().as_secs());
             if as_expected(&verdict, expect) {
                 return;
