@@ -137,8 +137,11 @@ impl Lives {
         let (operations, name, pattern) = match self.random.random_range(0..10) {
             0..2 if kind == Kind::KillAtCall => ("write", "broker", format!("tcp:{}", self.stage.network.port)),
             2..4 if kind == Kind::KillAtCall => ("write", "receivers", format!("@({})", receivers.join("|"))),
+            // Few of all writes go there, and only one that is torn leaves half a line.
+            4..7 if kind == Kind::KillAtCall => ("write", "audit file", "*/audit.log".to_owned()),
             _ => ("write,sync,truncate,unlink", "files", FILES.to_owned()),
         };
+        let action = if name == "audit file" { "kill-half" } else { action };
         let reach = *self.reach.get(name).unwrap_or(&60);
         let nth = self.random.random_range(1..=reach);
         Some(Fault::times(operations, &pattern, nth, count, action).about(name))
