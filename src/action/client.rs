@@ -1,22 +1,19 @@
 //! What the HTTP kinds share: one client, one reading of answers, one classifier of failures.
 //!
-//! Its promise: every request ends within its deadlines, follows no redirect, uses no proxy that was not set, and
-//! nothing that comes out of here, whatever the receiver echoes, holds a URL or a secret.
+//! Its promise: every request ends within its deadlines, and nothing that comes out of here, whatever the receiver
+//! echoes, holds a URL or a secret.
 
 use std::borrow::Cow;
-use std::error::Error as _;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Identity, Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
-use super::veil::Veil;
 use super::{Attempt, BuildError, Limits, Outcome, Scope};
 use crate::secret::Secret;
+use crate::transport::{self, End, Settings, Times, Veil};
 
 /// An answer is read up to here; the rest is not waited for.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -38,25 +35,11 @@ pub(super) const DELIVERY: HeaderName = HeaderName::from_static("x-cadfd-deliver
 /// Carries it too, under the name that receivers know from the IETF's draft.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// How an HTTP destination is reached.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
-    /// PEM: these authorities are trusted **instead of** the machine's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM: the client's certificate, with its chain.
-    pub cert_file: Option<PathBuf>,
-    /// PEM: the certificate's key.
-    pub key_file: Option<PathBuf>,
-    /// What the files held when the settings were read: a renewed certificate is a change of the settings.
-    pub content: Vec<Vec<u8>>,
-    /// `http://[user:password@]host:port`. Without it no proxy is used; the environment's `*_PROXY` are not read.
-    pub proxy: Option<Secret>,
-}
-
 /// A client for one destination.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
+    times: Times,
     limits: Limits,
     veil: Veil,
 }
@@ -79,34 +62,13 @@ impl Reply {
 impl Client {
     /// A client that never shows any of `secrets`.
     pub(super) fn new(settings: &Settings, limits: &Limits, mut secrets: Vec<String>) -> Result<Self, BuildError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("cadfd/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(limits.connect_timeout)
-            .timeout(limits.total_timeout);
         if let Some(proxy) = &settings.proxy {
-            let url = url("proxy", proxy.expose())?;
+            let url = transport::url("proxy", proxy.expose())?;
             secrets.extend([proxy.expose().to_owned(), url.password().unwrap_or_default().to_owned()]);
-            let proxy = reqwest::Proxy::all(url).map_err(|_| BuildError::new("proxy", "cannot be used as a proxy"))?;
-            builder = builder.proxy(proxy);
         }
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_only(authorities(path)?);
-        }
-        if let Some(identity) = identity(settings)? {
-            builder = builder.identity(identity);
-        }
-        let http = builder.build().map_err(|error| {
-            let problem = format!(
-                "no TLS client can be built: {}; install the machine's ca-certificates or set ca_file",
-                innermost(&error)
-            );
-            BuildError::new("ca_file", problem)
-        })?;
-        Ok(Self { http, limits: limits.clone(), veil: Veil::new(secrets) })
+        let times = Times { connect: limits.connect_timeout, total: limits.total_timeout };
+        let http = transport::build(settings, &times)?;
+        Ok(Self { http, times, limits: limits.clone(), veil: Veil::new(secrets) })
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -130,19 +92,9 @@ impl Client {
         request.headers_mut().insert(DELIVERY, id.clone());
         request.headers_mut().insert(IDEMPOTENCY_KEY, id);
         let mut response = self.http.execute(request).await.map_err(|error| self.unreachable(&error.without_url()))?;
-        let mut body = Vec::new();
         // The status has been said: an answer that breaks off later changes nothing about it.
-        let whole = loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if chunk.len() <= BODY_LIMIT - body.len() => body.extend_from_slice(&chunk),
-                Ok(Some(chunk)) => {
-                    body.extend_from_slice(&chunk[..BODY_LIMIT - body.len()]);
-                    break false;
-                }
-                Ok(None) => break true,
-                Err(_) => break false,
-            }
-        };
+        let (body, end) = transport::read(&mut response, BODY_LIMIT).await;
+        let whole = matches!(end, End::Whole);
         Ok(Reply { status: response.status(), headers: std::mem::take(response.headers_mut()), body, whole })
     }
 
@@ -150,7 +102,7 @@ impl Client {
         if error.is_builder() {
             return Outcome::given_up("the request cannot be built from its parts");
         }
-        let reason = self.veil.show(network_reason(error, &self.limits).as_bytes(), REPLY_LIMIT);
+        let reason = self.veil.show(transport::network_reason(error, &self.times).as_bytes(), REPLY_LIMIT);
         Outcome::Retry { reason, after: None, scope: Scope::Destination }
     }
 
@@ -223,73 +175,6 @@ fn retry_after(value: &HeaderValue, now: jiff::Timestamp) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// Why no answer came, in an operator's words.
-fn network_reason(error: &reqwest::Error, limits: &Limits) -> String {
-    if error.is_timeout() {
-        return if error.is_connect() {
-            format!("no connection within {}", seconds(limits.connect_timeout))
-        } else {
-            format!("no answer within {}", seconds(limits.total_timeout))
-        };
-    }
-    let cause = innermost(error);
-    if error.is_dns() {
-        return format!("host name not resolved: {cause}");
-    }
-    if let Some(problem) = cause.split("invalid peer certificate: ").nth(1) {
-        return format!("certificate not trusted: {problem}");
-    }
-    match io_kind(error) {
-        Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
-        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => "no route to the host".to_owned(),
-        _ if error.is_connect() => format!("no connection: {cause}"),
-        _ => format!("the connection broke before an answer came: {cause}"),
-    }
-}
-
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (**cause).source())
-}
-
-fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    causes(error).find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind)
-}
-
-/// The innermost cause's text: the outer ones only say "error sending request".
-fn innermost(error: &reqwest::Error) -> String {
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn seconds(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 {
-        format!("{} s", duration.as_secs())
-    } else {
-        format!("{} ms", duration.as_millis())
-    }
-}
-
-/// An `http` or `https` URL. The error does not show it.
-pub(super) fn url(setting: &'static str, text: &str) -> Result<Url, BuildError> {
-    let url = Url::parse(text.trim())
-        .map_err(|error| BuildError::new(setting, format!("not a URL ({error}); expected https://host/…")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(BuildError::new(setting, "neither http nor https; expected https://host/…"));
-    }
-    Ok(url)
-}
-
-/// As [`url()`], without parts that a destination's address must not have.
-pub(super) fn base_url(setting: &'static str, text: &str) -> Result<Url, BuildError> {
-    let url = url(setting, text)?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(BuildError::new(setting, "holds credentials; put them into their own settings"));
-    }
-    if url.fragment().is_some() {
-        return Err(BuildError::new(setting, "has a part after #, which is never sent; leave it out"));
-    }
-    Ok(url)
-}
-
 /// What of a secret URL a receiver may quote: the whole, its path, its query, and each long part of them.
 pub(super) fn secret_parts(url: &Url) -> Vec<String> {
     let mut parts = vec![url.as_str().to_owned(), url.path().to_owned()];
@@ -299,34 +184,6 @@ pub(super) fn secret_parts(url: &Url) -> Vec<String> {
     let segments = url.path_segments().into_iter().flatten();
     parts.extend(segments.filter(|segment| segment.len() >= LONG_SEGMENT).map(str::to_owned));
     parts
-}
-
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, BuildError> {
-    std::fs::read(path).map_err(|error| BuildError::new(setting, format!("cannot read {}: {error}", path.display())))
-}
-
-fn authorities(path: &Path) -> Result<Vec<Certificate>, BuildError> {
-    let certificates = Certificate::from_pem_bundle(&read("ca_file", path)?).unwrap_or_default();
-    if certificates.is_empty() {
-        return Err(BuildError::new("ca_file", format!("{} holds no PEM certificate", path.display())));
-    }
-    Ok(certificates)
-}
-
-fn identity(settings: &Settings) -> Result<Option<Identity>, BuildError> {
-    let (cert, key) = match (&settings.cert_file, &settings.key_file) {
-        (None, None) => return Ok(None),
-        (Some(cert), Some(key)) => (cert, key),
-        (Some(_), None) => return Err(BuildError::new("key_file", "missing, but cert_file is set: both are needed")),
-        (None, Some(_)) => return Err(BuildError::new("cert_file", "missing, but key_file is set: both are needed")),
-    };
-    let mut pem = read("cert_file", cert)?;
-    pem.push(b'\n');
-    pem.extend(read("key_file", key)?);
-    Identity::from_pem(&pem).map(Some).map_err(|_| {
-        let problem = format!("{} and {} are not a PEM certificate and its key", cert.display(), key.display());
-        BuildError::new("cert_file", problem)
-    })
 }
 
 /// How HTTP basic authentication spells a user and a password, so that an echo of it can be starred out as well.
@@ -399,47 +256,5 @@ mod tests {
             assert_eq!(retry_after(&value, now), expected.map(Duration::from_secs), "{text:?}");
         }
         assert_eq!(retry_after(&HeaderValue::from_bytes(b"\xff").unwrap(), now), None);
-    }
-
-    #[test]
-    fn durations_read_well() {
-        assert_eq!(seconds(Duration::from_secs(30)), "30 s");
-        assert_eq!(seconds(Duration::from_millis(150)), "150 ms");
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_named() {
-        let limits = Limits::default();
-        let problem = |settings: &Settings| Client::new(settings, &limits, Vec::new()).unwrap_err().to_string();
-        let dir = tempfile::tempdir().unwrap();
-        let empty = dir.path().join("empty.pem");
-        std::fs::write(&empty, "").unwrap();
-        let missing = dir.path().join("missing.pem");
-
-        let text = problem(&Settings { ca_file: Some(missing), ..Settings::default() });
-        assert!(text.starts_with("ca_file: cannot read") && text.contains("missing.pem"), "{text}");
-        let text = problem(&Settings { ca_file: Some(empty.clone()), ..Settings::default() });
-        assert!(text.ends_with("empty.pem holds no PEM certificate"), "{text}");
-        let text = problem(&Settings { cert_file: Some(empty.clone()), ..Settings::default() });
-        assert_eq!(text, "key_file: missing, but cert_file is set: both are needed");
-        let text =
-            problem(&Settings { cert_file: Some(empty.clone()), key_file: Some(empty.clone()), ..Settings::default() });
-        assert!(text.starts_with("cert_file: ") && text.contains("are not a PEM certificate and its key"), "{text}");
-        let text = problem(&Settings { proxy: Some(Secret::new("hunter2")), ..Settings::default() });
-        assert!(text.starts_with("proxy: not a URL") && !text.contains("hunter2"), "{text}");
-        let text = problem(&Settings { proxy: Some(Secret::new("socks5://u:hunter2@h")), ..Settings::default() });
-        assert_eq!(text, "proxy: neither http nor https; expected https://host/…");
-    }
-
-    #[test]
-    fn addresses_that_cannot_work_are_named_without_being_shown() {
-        for (text, expected) in [
-            ("hunter2", "url: not a URL (relative URL without a base); expected https://host/…"),
-            ("ftp://hunter2/", "url: neither http nor https; expected https://host/…"),
-            ("https://user:hunter2@host/", "url: holds credentials; put them into their own settings"),
-            ("https://host/#hunter2", "url: has a part after #, which is never sent; leave it out"),
-        ] {
-            assert_eq!(base_url("url", text).unwrap_err().to_string(), expected);
-        }
     }
 }

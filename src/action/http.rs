@@ -13,6 +13,7 @@ use super::client::{self, Client};
 use super::signature::Key;
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
+use crate::transport;
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
@@ -46,7 +47,7 @@ pub struct Settings {
     /// `whsec_<base64>`: calls are signed as Standard Webhooks defines it.
     pub signing_secret: Option<Secret>,
     /// How it is reached.
-    pub client: client::Settings,
+    pub client: transport::Settings,
     /// How hard it may be pressed.
     pub limits: Limits,
 }
@@ -153,7 +154,7 @@ impl Http {
     ///
     /// Names the setting that cannot work.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let url = client::base_url("url", settings.url.expose())?;
+        let url = transport::base_url("url", settings.url.expose())?;
         let method = settings.method.to_ascii_uppercase();
         let method = METHODS.contains(&&*method).then(|| Method::from_bytes(method.as_bytes()).ok()).flatten();
         let method =
@@ -312,7 +313,7 @@ mod tests {
             headers: Vec::new(),
             auth: Auth::None,
             signing_secret: None,
-            client: client::Settings::default(),
+            client: transport::Settings::default(),
             limits: Limits::default(),
         }
     }

@@ -16,6 +16,7 @@ use self::follow::Progress;
 use super::client::{self, Client, Reply};
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
+use crate::transport;
 
 /// How long a build is followed unless set otherwise.
 pub const FOLLOW_FOR: Duration = Duration::from_hours(1);
@@ -35,7 +36,7 @@ pub struct Settings {
     /// How long a build is followed at most; default [`FOLLOW_FOR`].
     pub follow_for: Duration,
     /// How it is reached.
-    pub client: client::Settings,
+    pub client: transport::Settings,
     /// How hard it may be pressed.
     pub limits: Limits,
 }
@@ -111,7 +112,7 @@ impl Jenkins {
     ///
     /// Names the setting that cannot work.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let mut url = client::base_url("url", &settings.url)?;
+        let mut url = transport::base_url("url", &settings.url)?;
         if url.query().is_some() {
             return Err(BuildError::new(
                 "url",
@@ -314,7 +315,7 @@ mod tests {
             user: "cadfd".into(),
             token: Secret::new("hunter2"),
             follow_for: FOLLOW_FOR,
-            client: client::Settings::default(),
+            client: transport::Settings::default(),
             limits: Limits::default(),
         }
     }

@@ -9,16 +9,14 @@ pub mod jenkins;
 pub mod log;
 mod signature;
 pub mod slack;
-mod veil;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use client::Settings as ClientSettings;
-
 use crate::retry;
+pub use crate::transport::{BuildError, Settings as ClientSettings};
 
 /// A rendered request, as the outbox keeps it: JSON, `{"jenkins": {…}}`.
 ///
@@ -137,22 +135,6 @@ impl Default for Limits {
             retry: retry::Schedule { first: Duration::from_secs(5), max: Duration::from_hours(1) },
             give_up_after: Duration::from_hours(72),
         }
-    }
-}
-
-/// A destination's settings that cannot work. Shows no setting's value, since it may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{setting}: {problem}")]
-pub struct BuildError {
-    /// The setting's name, as in the settings file.
-    pub setting: &'static str,
-    /// What is wrong with it and what is expected.
-    pub problem: String,
-}
-
-impl BuildError {
-    fn new(setting: &'static str, problem: impl Into<String>) -> Self {
-        Self { setting, problem: problem.into() }
     }
 }
 

@@ -14,6 +14,7 @@ use super::client::{self, Client, Reply};
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
 use crate::text::one_line;
+use crate::transport;
 
 /// What Slack takes from one webhook: a message a second.
 pub const RATE: (u32, Duration) = (1, Duration::from_secs(1));
@@ -45,7 +46,7 @@ pub struct Settings {
     /// `https://hooks.slack.com/services/…`: whoever knows it can post.
     pub webhook_url: Secret,
     /// How it is reached.
-    pub client: client::Settings,
+    pub client: transport::Settings,
     /// How hard it may be pressed; [`default_limits`] unless set.
     pub limits: Limits,
 }
@@ -221,7 +222,7 @@ impl Slack {
     ///
     /// Names the setting that cannot work.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let url = client::base_url("webhook_url", settings.webhook_url.expose())?;
+        let url = transport::base_url("webhook_url", settings.webhook_url.expose())?;
         let client = Client::new(&settings.client, &settings.limits, client::secret_parts(&url))?;
         Ok(Self { url: Webhook(url), client })
     }
@@ -365,7 +366,7 @@ mod tests {
     fn debug_and_errors_show_no_secret() {
         let settings = |url: &str| Settings {
             webhook_url: Secret::new(url),
-            client: client::Settings::default(),
+            client: transport::Settings::default(),
             limits: default_limits(),
         };
         let good = settings("https://hooks.slack.com/services/T0/B0/hunter2");

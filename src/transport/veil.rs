@@ -10,7 +10,7 @@ const SHORTEST_SECRET: usize = 4;
 
 /// Makes what a receiver says safe to show: our own secrets, which it may echo, become stars; control characters and
 /// those that reorder or hide text are escaped.
-pub(super) struct Veil {
+pub(crate) struct Veil {
     needles: Vec<String>,
 }
 
@@ -21,14 +21,14 @@ impl fmt::Debug for Veil {
 }
 
 impl Veil {
-    pub(super) fn new(mut secrets: Vec<String>) -> Self {
+    pub(crate) fn new(mut secrets: Vec<String>) -> Self {
         secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
         // The longest first: one that holds another is starred out whole.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { needles: secrets }
     }
 
-    pub(super) fn show(&self, bytes: &[u8], limit: usize) -> String {
+    pub(crate) fn show(&self, bytes: &[u8], limit: usize) -> String {
         let mut text = String::from_utf8_lossy(bytes).into_owned();
         for needle in &self.needles {
             if text.contains(needle) {
