@@ -71,7 +71,14 @@ impl Ground {
         };
         let deliveries = destination.map(delivery).into_iter().collect();
         let record = format!("\"type\":\"event\",\"padding\":\"{}\"}}", "x".repeat(1600)).into_bytes();
-        Entry { key: Key::Message(MessageKey::of(&id)), record, log: None, deliveries, unreadable: None }
+        Entry {
+            key: Key::Message(MessageKey::of(&id)),
+            record,
+            log: None,
+            deliveries,
+            unreadable: None,
+            names: Vec::new(),
+        }
     }
 
     fn claim_and_settle(&self, destination: &str) {

@@ -17,6 +17,7 @@ use crate::action;
 use crate::audit::{AuditError, AuditFile, Followers, Output};
 use crate::config::{Config, Destination, Problems};
 use crate::intake;
+use crate::names::{self, Names};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::retry::Schedule;
@@ -170,6 +171,7 @@ struct Task<T> {
 struct App {
     config: Config,
     store: Arc<Store>,
+    names: Arc<Names>,
     pipeline: Arc<Pipeline>,
     followers: Followers,
     intake: Task<bool>,
@@ -185,7 +187,11 @@ impl App {
         let Disks { store, file, last } = disks;
         let Standard { output, colour } = standard;
         let followers = Followers::start(&store, config.audit_path.clone(), file, last, output)?;
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&store), Arc::clone(&config.rules), colour));
+        let names = Arc::new(Names::open(Arc::clone(&store))?);
+        ask(&names, &config)?;
+        names.tidy(config.names.keep_deleted);
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&store), Arc::clone(&names), colour));
+        pipeline.set_rules(Arc::clone(&config.rules), own_events(&config));
         let status = Arc::new(intake::Status::default());
         let conditions = Conditions::default();
         let record = Record::Start {
@@ -203,7 +209,7 @@ impl App {
             workers.insert(name, task);
         }
         let intake = take_in(config.intake.clone(), &pipeline, &status, None);
-        let app = Self { config, store, pipeline, followers, intake, status, workers, conditions };
+        let app = Self { config, store, names, pipeline, followers, intake, status, workers, conditions };
         tracing::info!(
             rules = app.config.rules.len(),
             destinations = app.config.destinations.len(),
@@ -227,12 +233,13 @@ impl App {
                 tracing::warn!("{what} changed; that takes effect at the next start");
             }
         }
-        if let Err(error) = self.replace_workers(&config.destinations) {
+        if let Err(error) = self.replace_workers(&config.destinations).and_then(|()| self.ask_anew(&config)) {
             tracing::error!("reload refused: {error}; the old settings and rules stay in force");
             return;
         }
         self.store.set_bounds(config.bounds.clone());
-        self.pipeline.set_rules(Arc::clone(&config.rules));
+        self.pipeline.set_rules(Arc::clone(&config.rules), own_events(&config));
+        self.names.tidy(config.names.keep_deleted);
         if config.intake != self.config.intake {
             let old = std::mem::replace(&mut self.intake.handle, tokio::spawn(async {}));
             self.intake.orders.send_replace(true);
@@ -271,6 +278,12 @@ impl App {
         Ok(())
     }
 
+    /// Another Keystone, or other ways to ask it.
+    fn ask_anew(&self, config: &Config) -> Result<(), StartError> {
+        let is_same = config.keystone == self.config.keystone && config.names == self.config.names;
+        if is_same { Ok(()) } else { ask(&self.names, config) }
+    }
+
     /// Deliveries for destinations that are no longer in the settings wait for their return.
     fn say_orphans(&self) {
         for (name, waiting) in self.store.waiting().unwrap_or_default() {
@@ -286,6 +299,7 @@ impl App {
     /// How things stand, for SIGUSR1.
     fn report(&self) {
         tracing::info!("intake: {}", self.status.snapshot());
+        tracing::info!("names: {}", self.names.report());
         if let Ok((quarantined, given_up)) = self.store.put_away() {
             tracing::info!("put away: {quarantined} messages in quarantine, {given_up} deliveries given up");
         }
@@ -325,6 +339,26 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Lets names be asked for where the settings say.
+fn ask(names: &Names, config: &Config) -> Result<(), StartError> {
+    let settings = config.keystone.as_ref().map(|keystone| {
+        let lookups = names::Settings {
+            wait: keystone.wait,
+            lookups_per_second: keystone.lookups_per_second,
+            list_every: keystone.list_every,
+            remember_unknown: config.names.remember_unknown,
+        };
+        (&keystone.client, lookups)
+    });
+    let asked = names.ask(settings);
+    asked.map_err(|source| StartError::Destination { name: "[keystone]".to_owned(), source })
+}
+
+/// Whether rules apply to cadfd's own logins at Keystone.
+fn own_events(config: &Config) -> bool {
+    config.keystone.as_ref().is_some_and(|keystone| keystone.own_events)
 }
 
 /// A task that panicked has said so already; the others are still to be ended in order.

@@ -29,6 +29,8 @@ pub mod intake;
 pub mod keystone;
 pub mod store;
 
+pub mod names;
+
 pub mod audit;
 pub mod pipeline;
 pub mod worker;

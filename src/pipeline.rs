@@ -1,10 +1,11 @@
-//! What happens to a message between the broker and the store: decode, plan, keep.
+//! What happens to a message between the broker and the store: decode, name, plan, keep.
 //!
 //! Its promise: a batch is kept whole or not at all, in the order it came; what cannot be decoded is kept with its
 //! bytes; a store that cannot be written is said once, and waited for before anything more is consumed.
 
 use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use tokio::time::Instant;
 
 use crate::event::{self, Event};
 use crate::intake::{Incoming, Refused, SessionId, Sink};
+use crate::name::Known;
+use crate::names::{self, Answered, Names};
 use crate::quiet::Quiet;
 use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
@@ -30,10 +33,15 @@ const NOTES: usize = 1000;
 /// The way of a message, shared by all queues.
 pub struct Pipeline {
     store: Arc<Store>,
+    names: Arc<Names>,
     rules: ArcSwap<RuleTable>,
+    /// Whether rules apply to cadfd's own logins at Keystone.
+    own_events: AtomicBool,
     /// Whether standard output is a terminal.
     colour: bool,
     state: Mutex<State>,
+    /// Batches are named, planned and handed to the store in the order in which they came.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -49,15 +57,18 @@ struct State {
 }
 
 impl Pipeline {
-    /// A pipeline into `store` by `rules`; with `colour`, lines for standard output have ANSI colours.
+    /// A pipeline into `store`, without rules; with `colour`, lines for standard output have ANSI colours.
     #[must_use]
-    pub fn new(store: Arc<Store>, rules: Arc<RuleTable>, colour: bool) -> Self {
-        Self { store, rules: ArcSwap::new(rules), colour, state: Mutex::default() }
+    pub fn new(store: Arc<Store>, names: Arc<Names>, colour: bool) -> Self {
+        let (rules, own_events) = (ArcSwap::default(), AtomicBool::default());
+        let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { store, names, rules, own_events, colour, state, turn }
     }
 
-    /// Puts other rules in force, from the next batch on.
-    pub fn set_rules(&self, rules: Arc<RuleTable>) {
+    /// Puts other rules in force, from the next batch on; with `own_events`, also for cadfd's own logins at Keystone.
+    pub fn set_rules(&self, rules: Arc<RuleTable>, own_events: bool) {
         self.rules.store(rules);
+        self.own_events.store(own_events, Ordering::Relaxed);
     }
 
     /// Keeps a record of cadfd's own: now, or with the next batch where the disk is full.
@@ -114,11 +125,16 @@ impl Pipeline {
         }
     }
 
-    fn entries(&self, batch: Vec<Incoming>) -> Vec<Entry> {
+    fn entries(&self, batch: Vec<Decoded>, answered: &Answered) -> Vec<Entry> {
         let rules = self.rules.load();
         let mut entries: Vec<_> = std::mem::take(&mut self.state().notes).into_iter().map(own).collect();
         let mut failed = Vec::new();
-        entries.extend(batch.into_iter().map(|message| entry(message, &rules, self.colour, &mut failed)));
+        for (message, event) in batch {
+            entries.push(match event {
+                Ok(event) => self.entry(&message, event, &rules, answered, &mut failed),
+                Err(reason) => unreadable(message, reason),
+            });
+        }
         for text in failed {
             if let Some(count) = self.state().quiet.say(&text, Instant::now()) {
                 tracing::warn!(count, "{text}; the event is in the trail, the rule was passed over");
@@ -126,6 +142,41 @@ impl Pipeline {
         }
         entries
     }
+
+    /// All that is to be kept of an event.
+    fn entry(
+        &self,
+        message: &Incoming,
+        mut event: Event,
+        rules: &RuleTable,
+        answered: &Answered,
+        failed: &mut Vec<String>,
+    ) -> Entry {
+        let names = self.names.tell(&mut event, message.received, answered);
+        let event = Arc::new(event);
+        let plan = if event.own && !self.own_events.load(Ordering::Relaxed) {
+            Plan::default()
+        } else {
+            rules.plan(&event, self.colour)
+        };
+        failed.extend(plan.planned.iter().filter(|planned| planned.delivery.is_none()).filter_map(|planned| {
+            let error = planned.error.as_ref()?;
+            Some(format!("rule {:?}: its {} cannot be evaluated: {error}", planned.rule, planned.to))
+        }));
+        known(message, &event, plan, names)
+    }
+}
+
+/// A message, and its event or why it cannot be decoded.
+type Decoded = (Incoming, Result<Event, String>);
+
+fn decode(message: Incoming) -> Decoded {
+    let event = if message.size > message.body.len() {
+        Err(format!("{} bytes are more than [rabbitmq] max_body; the first are kept", message.size))
+    } else {
+        event::decode(&message.body).map_err(|error| error.to_string())
+    };
+    (message, event)
 }
 
 impl Sink for Pipeline {
@@ -152,10 +203,21 @@ impl Sink for Pipeline {
 
     async fn put(&self, session: SessionId, batch: Vec<Incoming>) -> Result<(), Refused> {
         let session = self.session(session);
+        let turn = self.turn.lock().await;
         // Some milliseconds of computing for a large batch, which must not hold up the other tasks of this thread.
-        let entries = tokio::task::block_in_place(|| self.entries(batch));
+        let (batch, wants, logins) = tokio::task::block_in_place(|| {
+            let mut batch: Vec<_> = batch.into_iter().map(decode).collect();
+            let events = || batch.iter().filter_map(|(_, event)| event.as_ref().ok());
+            let logins = events().any(names::is_login);
+            let wants = self.names.wants(batch.iter_mut().filter_map(|(_, event)| event.as_mut().ok()));
+            (batch, wants, logins)
+        });
+        let answered = self.names.resolve(wants, logins).await;
+        let entries = tokio::task::block_in_place(|| self.entries(batch, &answered));
         let notes: Vec<_> = entries.iter().filter(|e| e.key == Key::Own).map(|e| e.record.clone()).collect();
-        match self.store.put(&session, entries).await {
+        let kept = self.store.put(&session, entries);
+        drop(turn);
+        match kept.await {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.trouble(&error);
@@ -177,27 +239,7 @@ impl Sink for Pipeline {
 }
 
 fn own(record: Vec<u8>) -> Entry {
-    Entry { key: Key::Own, record, log: None, deliveries: Vec::new(), unreadable: None }
-}
-
-/// All that is to be kept of one message.
-fn entry(message: Incoming, rules: &RuleTable, colour: bool, failed: &mut Vec<String>) -> Entry {
-    if message.size > message.body.len() {
-        let reason = format!("{} bytes are more than [rabbitmq] max_body; the first are kept", message.size);
-        return unreadable(message, reason);
-    }
-    match event::decode(&message.body) {
-        Ok(event) => {
-            let event = Arc::new(event);
-            let plan = rules.plan(&event, colour);
-            failed.extend(plan.planned.iter().filter(|planned| planned.delivery.is_none()).filter_map(|planned| {
-                let error = planned.error.as_ref()?;
-                Some(format!("rule {:?}: its {} cannot be evaluated: {error}", planned.rule, planned.to))
-            }));
-            known(&message, &event, plan)
-        }
-        Err(error) => unreadable(message, error.to_string()),
-    }
+    Entry { key: Key::Own, record, log: None, deliveries: Vec::new(), unreadable: None, names: Vec::new() }
 }
 
 fn source(message: &Incoming) -> Source<'_> {
@@ -205,7 +247,7 @@ fn source(message: &Incoming) -> Source<'_> {
     Source { queue, exchange, routing_key, redelivered: *redelivered }
 }
 
-fn known(message: &Incoming, event: &Event, plan: Plan<'_>) -> Entry {
+fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -> Entry {
     let Plan { planned, deliveries, log } = plan;
     let record = record::rest_of_line(&Record::Event {
         event,
@@ -227,6 +269,7 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>) -> Entry {
         log,
         deliveries: deliveries.collect(),
         unreadable: None,
+        names,
     }
 }
 
@@ -257,5 +300,6 @@ fn unreadable(message: Incoming, reason: String) -> Entry {
             size,
             body: message.body,
         }),
+        names: Vec::new(),
     }
 }

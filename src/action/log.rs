@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{Assignment, Event, Initiator, Member, Outcome, Reference};
+use crate::event::{Assignment, Change, Event, Initiator, Member, Outcome, Reference};
 use crate::text::{one_line, to_ascii_json};
 
 /// How a line is written.
@@ -24,8 +24,11 @@ pub enum LineFormat {
     Json,
 }
 
+/// Users that a line names where many came into a group or left it.
+const SHOWN_USERS: usize = 3;
+
 /// The line's own words, which a bare name must not be.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 23] = [
     "by",
     "in",
     "from",
@@ -41,6 +44,11 @@ const WORDS: [&str; 18] = [
     "added",
     "removed",
     "inherited",
+    "enabled",
+    "disabled",
+    "renamed",
+    "and",
+    "more",
     "success",
     "failure",
     "-",
@@ -117,6 +125,25 @@ impl Line {
             self.membership(member, event);
         } else {
             self.named(event.resource.name.as_deref(), event.resource.id.as_deref());
+            event.change.iter().for_each(|change| self.changed(change));
+        }
+    }
+
+    /// ` disabled`, ` renamed from N`, ` added user U`, as far as it was found out.
+    fn changed(&mut self, change: &Change) {
+        if let Some(enabled) = change.enabled {
+            self.push(if enabled { " enabled" } else { " disabled" });
+        }
+        if let Some(name) = &change.old_name {
+            self.push(" renamed from ").name(name);
+        }
+        for (operation, users) in [(" added user ", &change.added), (" removed user ", &change.removed)] {
+            for user in users.iter().take(SHOWN_USERS) {
+                self.push(operation).referred(Some(user));
+            }
+            if users.len() > SHOWN_USERS {
+                self.write(format_args!(" and {} more", users.len() - SHOWN_USERS));
+            }
         }
     }
 
@@ -248,6 +275,12 @@ fn logfmt(event: &Event) -> String {
     let called = |of: fn(&Assignment) -> Option<&Reference>| assignment.and_then(of).and_then(|it| it.name.as_deref());
     let time = event.time();
     let inherited = assignment.and_then(|it| it.inherited).map(|it| if it { "true" } else { "false" });
+    let change = event.change.as_ref();
+    let ids = |of: fn(&Change) -> &Vec<Reference>| {
+        let ids: Vec<_> = change.map(of).into_iter().flatten().map(|user| user.id.as_str()).collect();
+        (!ids.is_empty()).then(|| ids.join(","))
+    };
+    let (added, removed) = (ids(|it| &it.added), ids(|it| &it.removed));
     let fields = [
         ("time", time.as_deref()),
         ("message_id", Some(event.message_id.as_str())),
@@ -285,6 +318,11 @@ fn logfmt(event: &Event) -> String {
         ("member.id", member.and_then(|it| it.id.as_deref())),
         ("member.name", member.and_then(|it| it.name.as_deref())),
         ("member.operation", member.and_then(|it| it.operation.as_deref())),
+        ("change.enabled", change.and_then(|it| it.enabled).map(|it| if it { "true" } else { "false" })),
+        ("change.name", change.and_then(|it| it.name.as_deref())),
+        ("change.old_name", change.and_then(|it| it.old_name.as_deref())),
+        ("change.added", added.as_deref()),
+        ("change.removed", removed.as_deref()),
     ];
     let mut line = Line(String::with_capacity(512));
     for (key, value) in fields.iter().filter_map(|(key, value)| Some((key, (*value)?))) {

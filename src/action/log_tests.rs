@@ -116,6 +116,31 @@ fn hostile_reasons_and_types_forge_nothing() {
     assert_eq!(readable(&member), r#"- GROUP UPDATED success: "user x" "a b" "added to" to group g"#);
 }
 
+#[test]
+fn what_an_update_changed_is_said() {
+    let updated = |kind: &str, change: Change| {
+        let body = json!({"event_type": format!("identity.{kind}.updated"), "payload": {"resource_info": "x"}});
+        Event { change: Some(change), ..event(&body) }
+    };
+    let none = Change { derived: true, enabled: None, name: None, old_name: None, added: vec![], removed: vec![] };
+    let renamed =
+        Change { enabled: Some(false), name: Some("eve".into()), old_name: Some("by".into()), ..none.clone() };
+    let mut renamed = updated("user", renamed);
+    renamed.resource.name = Some("eve".into());
+    assert_eq!(readable(&renamed), r#"- USER UPDATED success: eve (x) disabled renamed from "by""#);
+    let user = |id: &str| Reference { id: id.into(), name: (id == "a").then(|| "and".into()) };
+    let users = ["a", "b", "c", "d", "e"].map(user).to_vec();
+    let grown = updated("group", Change { added: users, removed: vec![user("f")], ..none });
+    assert_eq!(
+        readable(&grown),
+        r#"- GROUP UPDATED success: x added user "and" (a) added user b added user c and 2 more removed user f"#
+    );
+    let logged = line(&grown, LineFormat::Logfmt, false);
+    assert!(logged.ends_with(r#"change.added="a,b,c,d,e" change.removed=f"#), "{logged}");
+    let logged = line(&renamed, LineFormat::Logfmt, false);
+    assert!(logged.ends_with("change.enabled=false change.name=eve change.old_name=by"), "{logged}");
+}
+
 proptest! {
     #[test]
     fn one_event_is_one_line(name in any::<String>(), address in any::<String>(), id in any::<String>()) {

@@ -13,7 +13,9 @@ use crate::action::Request;
 use crate::action::log::{LineFormat, line};
 use crate::config;
 use crate::event::{Event, decode, from_log_line};
+use crate::names::{self, Book};
 use crate::rule::{Act, Rule, RuleTable, Subject, Verdict};
+use crate::store::NameTable;
 use crate::text::one_line;
 
 /// A dump of a terminal's worth: beyond that a person looks at the JSON.
@@ -62,18 +64,19 @@ struct ExplainedAction {
 }
 
 pub(super) fn explain(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
-    let rules = if path.exists() || path != Path::new(config::DEFAULT_PATH) {
-        super::load(path)?.rules
+    let (rules, book) = if path.exists() || path != Path::new(config::DEFAULT_PATH) {
+        let config = super::load(path)?;
+        (config.rules, book(&config.state_dir))
     } else {
         // Nothing is installed here, and nobody named settings: the decoding alone is worth showing.
         writeln!(io::stderr(), "note: {} does not exist, so there are no rules to try", path.display())?;
-        std::sync::Arc::default()
+        Default::default()
     };
     let mut out = io::stdout().lock();
     for file in &args.files {
         let text = read(file)?;
         for body in messages(&text) {
-            explain_one(&mut out, &body, &rules, args.json)?;
+            explain_one(&mut out, &body, &rules, &book, args.json)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -133,8 +136,17 @@ fn body(object: &RawValue) -> Vec<u8> {
     }
 }
 
-fn explain_one(out: &mut impl Write, body: &[u8], rules: &RuleTable, json: bool) -> anyhow::Result<()> {
-    let event = decode(body).map(Arc::new);
+/// The names that the daemon knows, if one has run here.
+fn book(state_dir: &Path) -> Book {
+    let known = NameTable::open(state_dir).ok().and_then(|table| table.all().ok());
+    Book::of(known.unwrap_or_default())
+}
+
+fn explain_one(out: &mut impl Write, body: &[u8], rules: &RuleTable, book: &Book, json: bool) -> anyhow::Result<()> {
+    let event = decode(body).map(|mut event| {
+        names::fill(&mut event, book);
+        Arc::new(event)
+    });
     let explained = match &event {
         Ok(event) => Explained { event: Some(event), unreadable: None, rules: verdicts(rules, event) },
         Err(error) => Explained { event: None, unreadable: Some(error.to_string()), rules: Vec::new() },

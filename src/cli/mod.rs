@@ -4,6 +4,7 @@
 
 mod check;
 mod explain;
+mod names;
 mod outbox;
 mod run;
 
@@ -34,6 +35,8 @@ enum Command {
     Check,
     /// Show how captured messages are decoded, which rules match them and what would be sent. Sends nothing.
     Explain(explain::Args),
+    /// Show what is known by name, and take names from a file.
+    Names(names::Args),
     /// Show and change deliveries that wait or were given up, and messages that could not be decoded.
     Outbox(outbox::Args),
 }
@@ -47,6 +50,7 @@ impl Cli {
             Command::Run => run::run(path),
             Command::Check => check::check(path),
             Command::Explain(args) => explain::explain(path, &args),
+            Command::Names(args) => names::names(path, &args),
             Command::Outbox(args) => outbox::outbox(path, &args),
         };
         match done {

@@ -45,6 +45,10 @@ pub struct Config {
     pub bounds: store::Bounds,
     /// The audit trail's file.
     pub audit_path: PathBuf,
+    /// Where names are asked for, if anywhere.
+    pub keystone: Option<Keystone>,
+    /// What is done with names.
+    pub names: Names,
     /// How the daemon itself behaves.
     pub daemon: Daemon,
     /// Where deliveries go, by name: `slack.ops`.
@@ -78,6 +82,30 @@ impl Destination {
             Self::Http(settings) => action::Destination::Http(http::Http::new(settings)?),
         })
     }
+}
+
+/// `[keystone]`: compared at a reload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keystone {
+    /// Where it is and who asks.
+    pub client: crate::keystone::Settings,
+    /// How long an event may wait for it; zero: not at all.
+    pub wait: Duration,
+    /// Requests for single things in a second, at most.
+    pub lookups_per_second: std::num::NonZeroU32,
+    /// Between complete listings; zero: none.
+    pub list_every: Duration,
+    /// Whether rules apply to cadfd's own logins.
+    pub own_events: bool,
+}
+
+/// `[names]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// How long what was deleted is remembered; `None`: for good.
+    pub keep_deleted: Option<Duration>,
+    /// How long what Keystone does not know is not asked for again.
+    pub remember_unknown: Duration,
 }
 
 /// How the daemon itself behaves.
@@ -169,7 +197,9 @@ fn read(path: &Path, root: &Node, problems: &RefCell<Problems>) -> Config {
     let rules = rules::read(&rules_dir, &rules_section, &destinations, problems);
     rules_section.finish();
     root.finish();
-    Config { intake, state_dir, bounds, audit_path, daemon, destinations, rules: Arc::new(rules), notes }
+    let (keystone, names) = (None, Names { keep_deleted: None, remember_unknown: 600 * SECOND });
+    let rules = Arc::new(rules);
+    Config { intake, state_dir, bounds, audit_path, keystone, names, daemon, destinations, rules, notes }
 }
 
 fn rabbitmq(section: Section<'_>, notes: &mut Vec<String>) -> intake::Settings {

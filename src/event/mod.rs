@@ -21,6 +21,8 @@ mod time;
 mod unreadable;
 mod view;
 
+use std::collections::BTreeMap;
+
 use serde_json::Map;
 use sha2::{Digest, Sha256};
 
@@ -29,7 +31,8 @@ pub use log_line::from_log_line;
 pub use payload::Payload;
 pub use unreadable::Unreadable;
 pub use view::{
-    Assignment, Event, Federation, Format, Initiator, KEYS, Member, Outcome, Reason, Reference, Resource, Visit,
+    Assignment, Change, Event, Federation, Format, Initiator, KEYS, Member, Origin, Outcome, Reason, Reference,
+    Resource, Visit,
 };
 
 /// How many remarks an event keeps: a list of a million wrong things is odd once.
@@ -97,6 +100,9 @@ fn event(inner: Inner<'_>, body: &[u8]) -> Result<Event, Unreadable> {
         resource: Resource::default(),
         assignment: None,
         member: None,
+        change: None,
+        names: BTreeMap::new(),
+        own: false,
         payload: Payload::null(),
         context,
         format: Format::Generic,

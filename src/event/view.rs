@@ -3,6 +3,7 @@
 //! Its promise: every key is always there, in one order; what is not known is `null`, never guessed.
 
 use std::cell::LazyCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::Payload;
+use crate::name::How;
 
 /// A decoded notification: CADF, Basic or any other service's, in one normalised view.
 ///
@@ -47,6 +49,12 @@ pub struct Event {
     pub assignment: Option<Assignment>,
     /// Who was added to or removed from a group; Keystone tells it in its Basic format only.
     pub member: Option<Member>,
+    /// What an update changed, as far as it could be found out; Keystone does not tell.
+    pub change: Option<Change>,
+    /// Where names are from that the message did not have, by field: `resource.name`.
+    pub names: BTreeMap<&'static str, Origin>,
+    /// Whether it is cadfd's own login at Keystone.
+    pub own: bool,
     /// The payload as it came, less the secrets.
     pub payload: Payload,
     /// What other services send as `_context_*`, without that prefix and less the secrets.
@@ -178,6 +186,37 @@ pub struct Member {
     pub operation: Option<String>,
 }
 
+/// What an update changed: what is known of the thing before the event, compared with Keystone's answer after it. Never
+/// in the message, so it can be missing where Keystone was not asked or did not answer in time, and two updates within
+/// moments are told with the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Always true: this was compared, not told.
+    pub derived: bool,
+    /// It was enabled (true) or disabled (false).
+    pub enabled: Option<bool>,
+    /// What it is called now, where that changed, and
+    pub name: Option<String>,
+    /// what it was called before.
+    pub old_name: Option<String>,
+    /// The users who came into a group.
+    pub added: Vec<Reference>,
+    /// The users who left it.
+    pub removed: Vec<Reference>,
+}
+
+/// Where a name is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// Who said so.
+    pub how: How,
+    /// When it was so.
+    pub at: Timestamp,
+    /// When the thing was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Timestamp>,
+}
+
 impl Outcome {
     /// The word that rules and templates see.
     #[must_use]
@@ -261,6 +300,9 @@ fields! { |event, payload|
     resource: event.resource,
     assignment: event.assignment,
     member: event.member,
+    change: event.change,
+    names: event.names,
+    own: event.own,
     payload: *payload,
     context: event.context,
     format: event.format,

@@ -7,13 +7,15 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::event::{Event, Format, decode};
+use crate::event::{Change, Event, Format, decode};
 use crate::template::Fields;
 
 const SAMPLES: &str = include_str!("samples.jsonl");
 
-static EVENTS: LazyLock<Vec<Arc<Event>>> =
-    LazyLock::new(|| SAMPLES.lines().filter_map(|line| decode(line.as_bytes()).ok()).map(Arc::new).collect());
+static EVENTS: LazyLock<Vec<Arc<Event>>> = LazyLock::new(|| {
+    let decoded = SAMPLES.lines().filter_map(|line| decode(line.as_bytes()).ok());
+    decoded.map(|event| Arc::new(with_change(event))).collect()
+});
 
 static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     let mut fields = Fields::default();
@@ -39,6 +41,21 @@ fn gather(path: &str, value: &Value, fields: &mut Fields) {
         Value::Object(parts) => parts.iter().for_each(|(key, part)| gather(&format!("{path}.{key}"), part, fields)),
         _ => drop(fields.closed.insert(path.to_owned())),
     }
+}
+
+/// What no message has, because it is found out by asking Keystone.
+fn with_change(mut event: Event) -> Event {
+    if event.operation == "updated" {
+        event.change = Some(Change {
+            derived: true,
+            enabled: Some(false),
+            name: Some("new name".to_owned()),
+            old_name: Some("old name".to_owned()),
+            added: Vec::new(),
+            removed: Vec::new(),
+        });
+    }
+    event
 }
 
 /// The sample events.
@@ -88,6 +105,9 @@ mod tests {
             "assignment.domain.id",
             "assignment.inherited",
             "member.operation",
+            "change.enabled",
+            "change.added",
+            "own",
             "payload.anything.at.all",
             "context.user_name",
             "odd",

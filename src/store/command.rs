@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::name::Known;
+
 use super::{Bounds, Entry, Follower, Kept, Session, Settlement, StoreError};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -12,6 +14,8 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Command {
     Put { session: Session, entries: Vec<Entry>, reply: Reply<Kept> },
     Settle { settlement: Settlement, reply: Reply<()> },
+    Learn { names: Vec<Known>, reply: Reply<()> },
+    ForgetNames { before: Timestamp, reply: Reply<()> },
     BringForward { deliveries: Vec<i64>, reply: Reply<()> },
     Expire { destination: String, before: Timestamp, reason: String, reply: Reply<usize> },
     Probe { reply: Reply<()> },
@@ -24,7 +28,11 @@ pub(super) enum Command {
 
 impl Command {
     pub(super) fn rows(&self) -> usize {
-        if let Self::Put { entries, .. } = self { entries.len() } else { 1 }
+        match self {
+            Self::Put { entries, .. } => entries.len(),
+            Self::Learn { names, .. } => names.len(),
+            _ => 1,
+        }
     }
 }
 
@@ -71,6 +79,8 @@ pub(super) fn refuse(command: Command) -> Done {
         Command::Put { session, reply, .. } => Done::Put(reply, Ok(Kept::default()), session),
         Command::Expire { reply, .. } => Done::Count(reply, 0),
         Command::Settle { reply, .. }
+        | Command::Learn { reply, .. }
+        | Command::ForgetNames { reply, .. }
         | Command::BringForward { reply, .. }
         | Command::Probe { reply }
         | Command::WillWrite { reply, .. }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::MessageKey;
+use crate::name::Known;
 use crate::record::{self, Record};
 
 /// How a message is told from others.
@@ -35,6 +36,8 @@ pub struct Entry {
     pub deliveries: Vec<NewDelivery>,
     /// The message itself, where it could not be decoded.
     pub unreadable: Option<Unreadable>,
+    /// What it taught about names.
+    pub names: Vec<Known>,
 }
 
 /// A planned delivery.

@@ -9,6 +9,7 @@ mod chunk;
 mod command;
 mod delivery;
 mod entry;
+mod names;
 mod outbox;
 mod reader;
 mod schema;
@@ -26,16 +27,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 pub use chunk::Chunk;
 pub use delivery::{Delivery, End, Settlement};
 pub use entry::{Entry, Kept, Key, NewDelivery, Unreadable};
+pub use names::NameTable;
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
 pub use reader::{Follower, Position, Reader};
 pub use schema::{OpenError, may_pass};
 pub use seen::MessageKey;
 
+use crate::name::Known;
 use command::Command;
 use reader::Signal;
 
@@ -149,6 +152,7 @@ pub struct Store {
     signal: Arc<Signal>,
     wakers: Wakers,
     position: Position,
+    names_changed: watch::Sender<i64>,
     _lock: File,
 }
 
@@ -166,12 +170,18 @@ impl Store {
         let signal = Arc::new(Signal::default());
         let wakers = Wakers::default();
         let (commands, receiver) = mpsc::channel();
-        let writer = writer::Writer::new(dir, connection, books, bounds, Arc::clone(&signal), Arc::clone(&wakers));
+        let names_changed = watch::Sender::new(0);
+        let signals = writer::Signals {
+            trail: Arc::clone(&signal),
+            wakers: Arc::clone(&wakers),
+            names_changed: names_changed.clone(),
+        };
+        let writer = writer::Writer::new(dir, connection, books, bounds, signals);
         let io = |source| OpenError::Io { path: dir.to_owned(), source };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&receiver)).map_err(io)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { dir: dir.to_owned(), commands, thread, reads, signal, wakers, position, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), commands, thread, reads, signal, wakers, position, names_changed, _lock: lock })
     }
 
     /// Where the followers were when the store was opened.
@@ -186,12 +196,18 @@ impl Store {
         &self.dir
     }
 
-    /// Keeps a batch: records, deliveries, undecodable messages, in one transaction.
+    /// Keeps a batch: records, deliveries, undecodable messages, names, in one transaction. Batches are kept in the order
+    /// of the calls, whenever the answers are awaited.
     ///
     /// # Errors
     /// Nothing of it was kept; further batches of `session` will be refused.
-    pub async fn put(&self, session: &Session, entries: Vec<Entry>) -> Result<Kept, StoreError> {
-        self.ask(|reply| Command::Put { session: session.clone(), entries, reply }).await
+    pub fn put(
+        &self,
+        session: &Session,
+        entries: Vec<Entry>,
+    ) -> impl Future<Output = Result<Kept, StoreError>> + Send + use<> {
+        let session = session.clone();
+        self.ask(|reply| Command::Put { session, entries, reply })
     }
 
     /// Keeps one record of cadfd's own.
@@ -199,8 +215,40 @@ impl Store {
     /// # Errors
     /// It was not kept.
     pub async fn note(&self, record: Vec<u8>) -> Result<(), StoreError> {
-        let entry = Entry { key: Key::Own, record, log: None, deliveries: Vec::new(), unreadable: None };
+        let (deliveries, names) = (Vec::new(), Vec::new());
+        let entry = Entry { key: Key::Own, record, log: None, deliveries, unreadable: None, names };
         self.put(&Session::default(), vec![entry]).await.map(drop)
+    }
+
+    /// Keeps names.
+    ///
+    /// # Errors
+    /// They were not kept.
+    pub fn learn(&self, names: Vec<Known>) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.ask(|reply| Command::Learn { names, reply })
+    }
+
+    /// Forgets the names of what was deleted before that time.
+    ///
+    /// # Errors
+    /// They are as before.
+    pub async fn forget_names(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.ask(|reply| Command::ForgetNames { before, reply }).await
+    }
+
+    /// All names. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn names(&self) -> Result<Vec<Known>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        names::all(&reads).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// Changes each time the command line has changed names.
+    #[must_use]
+    pub fn names_changed(&self) -> watch::Receiver<i64> {
+        self.names_changed.subscribe()
     }
 
     /// Keeps what an attempt came to.
@@ -267,13 +315,17 @@ impl Store {
         self.ask(|reply| Command::NumberFrom { seq, reply }).await
     }
 
-    async fn ask<T>(
+    /// Asks at once; only the answer is waited for.
+    fn ask<T: Send, C: FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
-    ) -> Result<T, StoreError> {
+        command: C,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, C> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        let asked = self.commands.send(command(reply)).map_err(|_| StoreError::Closed);
+        async move {
+            asked?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        }
     }
 
     /// What wakes the worker of `destination` when there is something for it.

@@ -16,7 +16,7 @@ use super::seen;
 pub(super) const FILE: &str = "cadfd.db";
 
 /// The version that [`SCHEMA`] is (`PRAGMA user_version`).
-const VERSION: usize = 2;
+const VERSION: usize = 3;
 
 /// A new store's.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -170,7 +170,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     }
     let transaction = connection.transaction().map_err(sqlite)?;
     let migrated = match found {
-        0 => transaction.execute_batch(SCHEMA),
+        // Version 2 had no names.
+        0 | 2 => transaction.execute_batch(SCHEMA),
         1 => from_1(&transaction),
         _ => return Ok(()),
     };

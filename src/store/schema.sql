@@ -64,5 +64,20 @@ CREATE TABLE IF NOT EXISTS quarantine (
 );
 CREATE INDEX IF NOT EXISTS quarantine_digest ON quarantine (digest);
 
+-- What is known of Keystone's things, also of those that were deleted (name.rs). `meta` counts under names how often the
+-- command line changed them.
+CREATE TABLE IF NOT EXISTS name (
+  kind    TEXT NOT NULL,
+  id      TEXT NOT NULL,
+  name    TEXT,
+  domain  TEXT,                          -- the id of the domain it belongs to
+  enabled INTEGER,
+  members TEXT,                          -- JSON, the ids of a group's users
+  how     TEXT NOT NULL,                 -- event, listing, lookup, import
+  at      INTEGER NOT NULL,              -- when that was so
+  deleted INTEGER,
+  PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
 -- Written and emptied to find out whether the disk takes writes again.
 CREATE TABLE IF NOT EXISTS probe (n INTEGER PRIMARY KEY, filler BLOB NOT NULL);

@@ -4,6 +4,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::name::{How, Kind, Thing};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -22,6 +23,7 @@ fn entry(id: &str, destinations: &[&str]) -> Entry {
         log: Some(format!("{id}\n")),
         deliveries: destinations.iter().enumerate().map(delivery).collect(),
         unreadable: None,
+        names: Vec::new(),
     }
 }
 
@@ -245,4 +247,50 @@ async fn ids_are_forgotten_after_their_time() {
 fn store_time(dir: &TempDir) -> i64 {
     let connection = schema::open_beside(dir.path()).unwrap();
     connection.query_row("SELECT max(until) FROM seen", [], |row| row.get(0)).unwrap()
+}
+
+fn known(id: &str, name: Option<&str>) -> Known {
+    let thing = Thing {
+        kind: Kind::User,
+        id: id.into(),
+        name: name.map(str::to_owned),
+        domain_id: Some("default".into()),
+        enabled: Some(false),
+        members: Some(vec!["a".into(), "b".into()]),
+    };
+    let at = Timestamp::from_millisecond(1_795_244_603_274).unwrap();
+    Known { thing, how: How::Lookup, at, deleted: None }
+}
+
+#[tokio::test]
+async fn names_are_kept_with_the_events_that_taught_them_and_across_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let bob = Known { deleted: Some(Timestamp::from_second(1_795_244_700).unwrap()), ..known("1", Some("bob")) };
+    let taught = Entry { names: vec![known("1", Some("rob")), bob.clone()], ..entry("one", &[]) };
+    store.put(&Session::default(), vec![taught]).await.unwrap();
+    store.learn(vec![known("2", None)]).await.unwrap();
+    assert_eq!(store.names().unwrap(), [known("2", None), bob.clone()]);
+    store.close();
+    drop(store);
+    let store = open(&dir, Bounds::default());
+    store.forget_names(Timestamp::from_second(1_795_244_700).unwrap()).await.unwrap();
+    assert_eq!(store.names().unwrap().len(), 2);
+    store.forget_names(Timestamp::from_second(1_795_244_701).unwrap()).await.unwrap();
+    assert_eq!(store.names().unwrap(), [known("2", None)]);
+    store.close();
+}
+
+#[tokio::test]
+async fn names_that_the_command_line_imports_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let mut changed = store.names_changed();
+    let mut table = NameTable::open(dir.path()).unwrap();
+    table.import(&[known("1", Some("bob"))]).unwrap();
+    changed.changed().await.unwrap();
+    assert_eq!(store.names().unwrap(), table.all().unwrap());
+    assert_eq!(table.get(Kind::User, "1").unwrap(), Some(known("1", Some("bob"))));
+    assert_eq!(table.get(Kind::Group, "1").unwrap(), None);
+    store.close();
 }

@@ -11,6 +11,7 @@ use rusqlite::{Transaction, params};
 use super::books::{Books, Pending};
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice};
+use super::names;
 
 use super::{Bounds, End, Entry, Kept, Key, NewDelivery, Session, Settlement, StoreError, Unreadable};
 
@@ -46,6 +47,8 @@ impl Work<'_> {
                 (Done::Put(reply, Ok(kept), session), result)
             }
             Command::Settle { settlement, reply } => (Done::Unit(reply, Ok(())), self.settle(settlement)),
+            Command::Learn { names, reply } => (Done::Unit(reply, Ok(())), names::keep(self.tx, &names)),
+            Command::ForgetNames { before, reply } => (Done::Unit(reply, Ok(())), names::forget(self.tx, before)),
             Command::BringForward { deliveries, reply } => (Done::Unit(reply, Ok(())), self.bring_forward(&deliveries)),
             Command::Expire { destination, before, reason, reply } => {
                 let expired = self.expire(&destination, before, &reason);
@@ -104,6 +107,7 @@ impl Work<'_> {
             if let Some(unreadable) = &entry.unreadable {
                 self.add_unreadable(unreadable)?;
             }
+            names::keep(self.tx, &entry.names)?;
         }
         Ok(kept)
     }

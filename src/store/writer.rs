@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::books::Books;
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice, answer, refuse};
+use super::names;
 use super::reader::Signal;
 use super::work::Work;
 use super::{Bounds, StoreError, Wakers};
@@ -26,13 +28,22 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Rows that one transaction gathers from waiting commands; bounds its length and its memory.
 const GROUP_ROWS: usize = 4096;
 
+/// Whom a commit is news for.
+pub(super) struct Signals {
+    /// Those who follow the trail.
+    pub(super) trail: Arc<Signal>,
+    /// The workers.
+    pub(super) wakers: Wakers,
+    /// Whoever holds names: the command line changed some.
+    pub(super) names_changed: watch::Sender<i64>,
+}
+
 pub(super) struct Writer {
     dir: PathBuf,
     connection: Connection,
     books: Option<Books>,
     bounds: Bounds,
-    signal: Arc<Signal>,
-    wakers: Wakers,
+    signals: Signals,
     /// SQLite's counter of changes by other connections.
     data_version: i64,
     /// Destinations to wake after the commit.
@@ -45,14 +56,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        dir: &Path,
-        connection: Connection,
-        books: Books,
-        bounds: Bounds,
-        signal: Arc<Signal>,
-        wakers: Wakers,
-    ) -> Self {
+    pub(super) fn new(dir: &Path, connection: Connection, books: Books, bounds: Bounds, signals: Signals) -> Self {
         let dir = dir.to_owned();
         // No version is negative: what the command line did while no daemon ran is looked at first of all.
         Self {
@@ -60,8 +64,7 @@ impl Writer {
             connection,
             books: Some(books),
             bounds,
-            signal,
-            wakers,
+            signals,
             data_version: -1,
             wake: Vec::new(),
             nudge: false,
@@ -121,7 +124,7 @@ impl Writer {
         if failure.is_none() {
             self.books = books;
             // Before the answers: whoever ends the readers after an answer must not end them before they know of it.
-            self.signal.raise(chunks);
+            self.signals.trail.raise(chunks);
         }
         for done in done {
             answer(done, failure.as_ref());
@@ -173,6 +176,8 @@ impl Writer {
             self.wake.extend(fresh.waiting.keys().cloned());
             // Not at the very first look, which every start takes.
             self.nudge = version_known;
+            let names = names::changes(&tx)?;
+            self.signals.names_changed.send_if_modified(|known| std::mem::replace(known, names) != names);
         }
         let first_seq = fresh.next_seq;
         let now = Timestamp::now();
@@ -217,7 +222,7 @@ impl Writer {
         if self.wake.is_empty() {
             return;
         }
-        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakers = self.signals.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         for destination in self.wake.drain(..) {
             if let Some(waker) = wakers.get(&destination) {
                 waker.wake(self.nudge);

@@ -107,6 +107,6 @@ fn every_key_is_in_the_view_in_order() {
     let view = serde_json::to_value(decoded(&json!({"event_type": "x"})).structured()).unwrap();
     let keys: Vec<_> = view.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "message_id event_type kind operation outcome reason timestamp priority publisher_id request_id \
-                    initiator resource assignment member payload context format odd";
+                    initiator resource assignment member change names own payload context format odd";
     assert_eq!(keys.join(" "), expected);
 }

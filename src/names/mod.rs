@@ -1,0 +1,228 @@
+//! Names for ids: what events say, what Keystone answers, kept across restarts and deletions.
+//!
+//! Its promise: an event never waits longer for names than the settings say, and goes on with what is known; who said a
+//! name and when goes with it.
+//!
+//! ```text
+//! event ─ told: what it teaches, what it asks for ─ book ─ told: names and change into the event
+//!                                                    │ └ store, with the event
+//!                      lookup, listing ─ Keystone ───┘
+//! ```
+
+mod book;
+mod exchange;
+mod health;
+mod listing;
+mod lookup;
+mod told;
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+pub use book::Book;
+pub use exchange::{ImportError, Row, read as read_rows};
+pub use told::{Want, fill};
+
+use crate::event::{Event, Outcome};
+use crate::keystone::{self, Client};
+use crate::name::{How, Kind, Known, Thing};
+use crate::store::{Store, StoreError};
+use crate::transport::BuildError;
+use lookup::Lookup;
+
+/// How often deleted things are looked at for being old enough to be forgotten.
+const TIDY: Duration = Duration::from_hours(1);
+
+/// How names are had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How long an event may wait for Keystone; zero: not at all.
+    pub wait: Duration,
+    /// Requests for single things in a second, at most.
+    pub lookups_per_second: NonZeroU32,
+    /// Between complete listings; zero: none.
+    pub list_every: Duration,
+    /// How long what Keystone does not know is not asked for again.
+    pub remember_unknown: Duration,
+}
+
+/// The names, shared by all who tell events.
+pub struct Names {
+    shelf: Arc<Shelf>,
+    asking: ArcSwapOption<Asking>,
+    tidying: Mutex<JoinSet<()>>,
+}
+
+/// Keystone, while it is in the settings.
+struct Asking {
+    lookup: Arc<Lookup>,
+    /// They end when this is dropped.
+    _tasks: JoinSet<()>,
+}
+
+/// The book, and where it is kept.
+struct Shelf {
+    book: Mutex<Book>,
+    store: Arc<Store>,
+}
+
+/// What was found out for a batch of events.
+#[derive(Debug, Default)]
+pub struct Answered {
+    asked: Option<Timestamp>,
+    own: Option<String>,
+}
+
+impl Names {
+    /// With all that the store knows.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(store: Arc<Store>) -> Result<Self, StoreError> {
+        let book = Mutex::new(Book::of(store.names()?));
+        let shelf = Arc::new(Shelf { book, store });
+        Ok(Self { shelf, asking: ArcSwapOption::empty(), tidying: Mutex::default() })
+    }
+
+    /// Asks this Keystone from now on, or none.
+    ///
+    /// # Errors
+    /// Where its settings cannot work; then it is as before.
+    pub fn ask(&self, keystone: Option<(&keystone::Settings, Settings)>) -> Result<(), BuildError> {
+        let Some((keystone, settings)) = keystone else {
+            self.asking.store(None);
+            return Ok(());
+        };
+        let client = Arc::new(Client::new(keystone)?);
+        let mut tasks = JoinSet::new();
+        let lookup = Lookup::start(client, Arc::clone(&self.shelf), &settings, &mut tasks);
+        if !settings.list_every.is_zero() {
+            tasks.spawn(listing::run(Arc::clone(&lookup), Arc::clone(&self.shelf), settings.list_every));
+        }
+        self.asking.store(Some(Arc::new(Asking { lookup, _tasks: tasks })));
+        Ok(())
+    }
+
+    /// Forgets what was deleted longer ago than `keep`, from time to time, and follows what the command line changes.
+    pub fn tidy(&self, keep: Option<Duration>) {
+        let mut tidying = JoinSet::new();
+        tidying.spawn(Arc::clone(&self.shelf).follow());
+        if let Some(keep) = keep {
+            tidying.spawn(Arc::clone(&self.shelf).tidy(keep));
+        }
+        *self.tidying.lock().unwrap_or_else(PoisonError::into_inner) = tidying;
+    }
+
+    /// What these events ask for; nothing where no Keystone is in the settings.
+    pub fn wants<'a>(&self, events: impl IntoIterator<Item = &'a mut Event>) -> Vec<Want> {
+        if self.asking.load().is_none() {
+            return Vec::new();
+        }
+        let book = self.shelf.book();
+        events.into_iter().flat_map(|event| told::wants(event, &book)).collect()
+    }
+
+    /// Asks for them, and waits for the answers as long as the settings say. With `logins`, it may take as long to learn
+    /// who cadfd itself is.
+    pub async fn resolve(&self, wants: Vec<Want>, logins: bool) -> Answered {
+        let Some(asking) = self.asking.load_full() else { return Answered::default() };
+        let lookup = &asking.lookup;
+        let asked = Timestamp::now();
+        if !wants.is_empty() {
+            lookup.resolve(wants).await;
+        }
+        if logins && lookup.client().own_user().is_none() && !lookup.health.is_out() {
+            // The event of the very login that is under way would come out as somebody else's.
+            let _too_late = timeout(lookup.wait(), lookup.client().log_in()).await;
+        }
+        Answered { asked: Some(asked), own: lookup.client().own_user() }
+    }
+
+    /// Learns from the event and writes names into it. What is to be kept of what was learnt.
+    pub fn tell(&self, event: &mut Event, received: Timestamp, answered: &Answered) -> Vec<Known> {
+        let mut book = self.shelf.book();
+        let learnt = told::learn(event, &mut book, received);
+        if let Some(asked) = answered.asked {
+            told::compare(event, &mut book, received, asked);
+        }
+        told::fill(event, &book);
+        drop(book);
+        event.own = is_login(event)
+            && event.outcome != Outcome::Failure
+            && answered.own.is_some()
+            && event.initiator.id == answered.own;
+        learnt
+    }
+
+    /// How many names are known, and whether Keystone answers; for the report.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let known = self.shelf.len();
+        match &*self.asking.load() {
+            None => format!("{known} known; no Keystone to ask in the settings"),
+            Some(asking) if asking.lookup.health.is_out() => format!("{known} known; Keystone does not answer"),
+            Some(_) => format!("{known} known"),
+        }
+    }
+}
+
+/// Whether somebody logged in, or tried to.
+#[must_use]
+pub fn is_login(event: &Event) -> bool {
+    event.operation == "authenticate" && event.event_type.starts_with("identity.")
+}
+
+impl Shelf {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.book().len()
+    }
+
+    /// Takes what Keystone said, and keeps it.
+    async fn learn(&self, things: Vec<Thing>, how: How, at: Timestamp) {
+        let learnt: Vec<_> = {
+            let mut book = self.book();
+            things.into_iter().filter_map(|thing| book.learn(thing, how, at)).collect()
+        };
+        // A store that cannot be written says so by itself; the names are known all the same.
+        let _kept = self.store.learn(learnt).await;
+    }
+
+    /// Users of the group who are not known, at most `max`.
+    fn unknown_members(&self, group: &Thing, max: usize) -> Vec<String> {
+        let book = self.book();
+        let unknown = group.members.iter().flatten().filter(|id| book.get(Kind::User, id).is_none());
+        unknown.take(max).cloned().collect()
+    }
+
+    async fn follow(self: Arc<Self>) {
+        let mut changed = self.store.names_changed();
+        while changed.changed().await.is_ok() {
+            let store = Arc::clone(&self.store);
+            let read = tokio::task::spawn_blocking(move || store.names()).await;
+            if let Ok(Ok(all)) = read {
+                *self.book() = Book::of(all);
+            }
+        }
+    }
+
+    async fn tidy(self: Arc<Self>, keep: Duration) {
+        let mut ticks = interval(TIDY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Ok(before) = Timestamp::now().checked_sub(keep) else { return };
+            self.book().forget(before);
+            let _kept = self.store.forget_names(before).await;
+        }
+    }
+}

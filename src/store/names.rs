@@ -1,0 +1,109 @@
+//! Names in the store: kept with the events that taught them, listed and imported by the command line.
+//!
+//! Its promise: a row says what [`Known`] says, to the millisecond.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::{OpenError, schema};
+use crate::name::{How, Kind, Known, Thing};
+
+pub(super) fn keep(connection: &Connection, names: &[Known]) -> rusqlite::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO name (kind, id, name, domain, enabled, members, how, at, deleted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    for Known { thing, how, at, deleted } in names {
+        let Thing { kind, id, name, domain_id, enabled, members } = thing;
+        let members = members.as_ref().and_then(|members| serde_json::to_string(members).ok());
+        let (at, deleted) = (at.as_millisecond(), deleted.map(Timestamp::as_millisecond));
+        statement.execute(params![kind.as_str(), id, name, domain_id, enabled, members, how.as_str(), at, deleted])?;
+    }
+    Ok(())
+}
+
+pub(super) fn forget(connection: &Connection, before: Timestamp) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM name WHERE deleted < ?1", [before.as_millisecond()]).map(drop)
+}
+
+/// How often the command line has changed them.
+pub(super) fn changes(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT value FROM meta WHERE key = 'names'";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// All of them, by kind and name.
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Known>> {
+    let mut statement = connection.prepare(
+        "SELECT kind, id, name, domain, enabled, members, how, at, deleted FROM name ORDER BY kind, name, id",
+    )?;
+    let rows = statement.query_map([], known)?;
+    // A row of a kind that a later version added is passed over.
+    rows.filter_map(Result::transpose).collect()
+}
+
+fn known(row: &Row<'_>) -> rusqlite::Result<Option<Known>> {
+    let (kind, how): (String, String) = (row.get(0)?, row.get(6)?);
+    let (Some(kind), Some(how)) = (Kind::of(&kind), How::of(&how)) else { return Ok(None) };
+    let time = |at| Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    let members: Option<String> = row.get(5)?;
+    let thing = Thing {
+        kind,
+        id: row.get(1)?,
+        name: row.get(2)?,
+        domain_id: row.get(3)?,
+        enabled: row.get(4)?,
+        members: members.and_then(|members| serde_json::from_str(&members).ok()),
+    };
+    Ok(Some(Known { thing, how, at: time(row.get(7)?), deleted: row.get::<_, Option<i64>>(8)?.map(time) }))
+}
+
+/// The command line's handle on the names.
+#[derive(Debug)]
+pub struct NameTable(Connection);
+
+impl NameTable {
+    /// Opens the store in `dir`, which must exist.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        schema::open_beside(dir).map(Self)
+    }
+
+    /// All names, by kind and name.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or was not yet opened by a daemon of this version.
+    pub fn all(&self) -> rusqlite::Result<Vec<Known>> {
+        all(&self.0)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// As [`NameTable::all`].
+    pub fn get(&self, kind: Kind, id: &str) -> rusqlite::Result<Option<Known>> {
+        let sql =
+            "SELECT kind, id, name, domain, enabled, members, how, at, deleted FROM name WHERE kind = ?1 AND id = ?2";
+        let found = self.0.prepare_cached(sql)?.query_row(params![kind.as_str(), id], known).optional()?;
+        Ok(found.flatten())
+    }
+
+    /// Keeps these, over what is known of the same things. A running daemon knows them within a second.
+    ///
+    /// # Errors
+    /// Nothing was kept.
+    pub fn import(&mut self, names: &[Known]) -> rusqlite::Result<()> {
+        let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        keep(&tx, names)?;
+        let changes = changes(&tx)? + 1;
+        tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('names', ?1)", [changes])?;
+        tx.commit()
+    }
+}
