@@ -6,7 +6,10 @@
 //! The `config` crate lays `CADFD_*` variables over the file; the file is also parsed with positions, so that each
 //! value knows the line or the variable it came from.
 
+mod clouds;
 mod destinations;
+mod keystone;
+mod login;
 mod node;
 mod rules;
 mod section;
@@ -23,6 +26,7 @@ use crate::retry::Schedule;
 use crate::rule::RuleTable;
 use crate::store;
 
+pub use keystone::{Keystone, Lookups};
 pub use node::{Place, Problem, Problems};
 
 use node::Node;
@@ -45,12 +49,12 @@ pub struct Config {
     pub bounds: store::Bounds,
     /// The audit trail's file.
     pub audit_path: PathBuf,
-    /// Where names are asked for, if anywhere.
-    pub keystone: Option<Keystone>,
-    /// What is done with names.
-    pub names: Names,
     /// How the daemon itself behaves.
     pub daemon: Daemon,
+    /// Where Keystone is asked for names; `None`: nowhere.
+    pub keystone: Option<Keystone>,
+    /// How long names are kept.
+    pub names: Names,
     /// Where deliveries go, by name: `slack.ops`.
     pub destinations: BTreeMap<String, Destination>,
     /// What is done about which event.
@@ -84,30 +88,6 @@ impl Destination {
     }
 }
 
-/// `[keystone]`: compared at a reload.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Keystone {
-    /// Where it is and who asks.
-    pub client: crate::keystone::Settings,
-    /// How long an event may wait for it; zero: not at all.
-    pub wait: Duration,
-    /// Requests for single things in a second, at most.
-    pub lookups_per_second: std::num::NonZeroU32,
-    /// Between complete listings; zero: none.
-    pub list_every: Duration,
-    /// Whether rules apply to cadfd's own logins.
-    pub own_events: bool,
-}
-
-/// `[names]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
-    /// How long what was deleted is remembered; `None`: for good.
-    pub keep_deleted: Option<Duration>,
-    /// How long what Keystone does not know is not asked for again.
-    pub remember_unknown: Duration,
-}
-
 /// How the daemon itself behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
@@ -117,6 +97,15 @@ pub struct Daemon {
     pub log_json: bool,
     /// How long running actions may take at a stop.
     pub stop_timeout: Duration,
+}
+
+/// How long names are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Names of what was deleted; `None`: for good.
+    pub keep_deleted: Option<Duration>,
+    /// That an id is unknown to Keystone; until then it is not asked for again.
+    pub remember_unknown: Duration,
 }
 
 /// Reads the file at `path` (which may be missing only if it was not named by the user: `required` false), the
@@ -129,7 +118,7 @@ pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config, Probl
     let text = node::read(path, &mut problems);
     let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
     let problems = RefCell::new(problems);
-    let config = root.map(|root| read(path, &root, &problems));
+    let config = root.map(|root| read(path, &root, variables, &problems));
     let mut problems = problems.into_inner();
     if problems.0.is_empty()
         && let Some(config) = config
@@ -183,7 +172,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const YEAR: Duration = Duration::from_hours(24 * 366);
 const GIB: u64 = 1 << 30;
 
-fn read(path: &Path, root: &Node, problems: &RefCell<Problems>) -> Config {
+fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &RefCell<Problems>) -> Config {
     let root = Section::new(root, "", problems);
     let mut notes = Vec::new();
     let intake = rabbitmq(root.table("rabbitmq"), &mut notes);
@@ -191,15 +180,26 @@ fn read(path: &Path, root: &Node, problems: &RefCell<Problems>) -> Config {
     let (audit_path, backlog_max_bytes) = audit(root.table("audit"));
     let bounds = outbox(root.table("outbox"), remember, backlog_max_bytes);
     let daemon = daemon(root.table("daemon"));
+    let keystone = keystone::read(&root, variables, problems);
+    let names = names(root.table("names"));
     let destinations = destinations::read(&root);
     let rules_section = root.table("rules");
     let rules_dir = rules_section.text("dir").map_or_else(|| section::beside(path, "rules.d"), PathBuf::from);
     let rules = rules::read(&rules_dir, &rules_section, &destinations, problems);
     rules_section.finish();
     root.finish();
-    let (keystone, names) = (None, Names { keep_deleted: None, remember_unknown: 600 * SECOND });
-    let rules = Arc::new(rules);
-    Config { intake, state_dir, bounds, audit_path, keystone, names, daemon, destinations, rules, notes }
+    Config {
+        intake,
+        state_dir,
+        bounds,
+        audit_path,
+        daemon,
+        keystone,
+        names,
+        destinations,
+        rules: Arc::new(rules),
+        notes,
+    }
 }
 
 fn rabbitmq(section: Section<'_>, notes: &mut Vec<String>) -> intake::Settings {
@@ -364,6 +364,18 @@ fn outbox(section: Section<'_>, remember: Duration, backlog_max_bytes: u64) -> s
     };
     section.finish();
     bounds
+}
+
+fn names(section: Section<'_>) -> Names {
+    let forever = matches!(section.get("keep_deleted").map(|node| &node.value), Some(node::Value::String(text)) if text == "forever");
+    let keep = || section.duration("keep_deleted", HOUR..=100 * YEAR, YEAR);
+    let is_written = section.get("keep_deleted").is_some();
+    let names = Names {
+        keep_deleted: (is_written && !forever).then(keep),
+        remember_unknown: section.duration("remember_unknown", SECOND..=24 * HOUR, 600 * SECOND),
+    };
+    section.finish();
+    names
 }
 
 fn daemon(section: Section<'_>) -> Daemon {

@@ -6,15 +6,20 @@ use std::fs;
 use super::*;
 use crate::rule::sample;
 
-/// The mistakes of settings and rules written to a folder of their own, with file names instead of paths.
-fn mistakes(settings: &str, rules: &str, variables: &[(&str, &str)]) -> Vec<String> {
+/// The mistakes of a case written to a folder of its own, with file names instead of paths. `$DIR` is that folder.
+fn mistakes(case: &Case) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
+    let here = |text: &str| text.replace("$DIR", dir.path().to_str().unwrap());
     fs::create_dir(dir.path().join("rules.d")).unwrap();
-    fs::write(dir.path().join("cadfd.toml"), settings).unwrap();
-    fs::write(dir.path().join("rules.d/10.toml"), rules).unwrap();
-    let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    for (name, text) in &case.files {
+        fs::write(dir.path().join(name), here(text)).unwrap();
+    }
+    let variables: Vec<_> = case.variables.iter().map(|(name, value)| ((*name).into(), here(value))).collect();
     match load(&dir.path().join("cadfd.toml"), &variables) {
-        Ok(_) => Vec::new(),
+        Ok(config) => {
+            assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+            Vec::new()
+        }
         Err(problems) => {
             let dir = format!("{}/", dir.path().display());
             problems.0.iter().map(|problem| problem.to_string().replace(&dir, "")).collect()
@@ -30,12 +35,36 @@ fn data(kind: &str) -> Vec<PathBuf> {
 }
 
 /// A file of `tests/data/config`: `#:` lines hold the expected mistakes, `#> env NAME=VALUE` variables, and what
-/// follows a line `#> rules` is the rules file.
-fn split(text: &str) -> (String, String, Vec<String>, Vec<(&str, &str)>) {
-    let expected = text.lines().filter_map(|line| line.strip_prefix("#: ")).map(String::from).collect();
-    let variables = text.lines().filter_map(|line| line.strip_prefix("#> env ")?.split_once('=')).collect();
-    let (settings, rules) = text.split_once("#> rules\n").unwrap_or((text, ""));
-    (settings.to_owned(), rules.to_owned(), expected, variables)
+/// follows a line `#> rules`, `#> clouds` or `#> secure` is another file.
+struct Case<'a> {
+    files: Vec<(&'static str, String)>,
+    expected: Vec<String>,
+    variables: Vec<(&'a str, &'a str)>,
+}
+
+fn case(text: &str) -> Case<'_> {
+    let mut files = vec![("cadfd.toml", String::new()), ("rules.d/10.toml", String::new())];
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let other = match line.trim_end() {
+            "#> rules" => Some("rules.d/10.toml"),
+            "#> clouds" => Some("clouds.yaml"),
+            "#> secure" => Some("secure.yaml"),
+            _ => None,
+        };
+        match other {
+            Some(name) => {
+                files.push((name, String::new()));
+                at = files.len() - 1;
+            }
+            None => files[at].1.push_str(line),
+        }
+    }
+    Case {
+        files,
+        expected: text.lines().filter_map(|line| line.strip_prefix("#: ")).map(String::from).collect(),
+        variables: text.lines().filter_map(|line| line.strip_prefix("#> env ")?.split_once('=')).collect(),
+    }
 }
 
 #[test]
@@ -44,9 +73,11 @@ fn each_mistake_is_said_with_its_line() {
     assert!(files.len() >= 30, "{} files", files.len());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let (settings, rules, expected, variables) = split(&text);
-        assert!(!expected.is_empty(), "{}", file.display());
-        assert_eq!(mistakes(&settings, &rules, &variables), expected, "{}", file.display());
+        let case = case(&text);
+        assert!(!case.expected.is_empty(), "{}", file.display());
+        let found = mistakes(&case);
+        assert_eq!(found, case.expected, "{}", file.display());
+        assert!(!found.iter().any(|problem| problem.contains("hunter2")), "{}", file.display());
     }
 }
 
@@ -54,8 +85,7 @@ fn each_mistake_is_said_with_its_line() {
 fn what_is_right_is_taken() {
     for file in data("good") {
         let text = fs::read_to_string(&file).unwrap();
-        let (settings, rules, _, variables) = split(&text);
-        assert_eq!(mistakes(&settings, &rules, &variables), Vec::<String>::new(), "{}", file.display());
+        assert_eq!(mistakes(&case(&text)), Vec::<String>::new(), "{}", file.display());
     }
 }
 
@@ -74,6 +104,13 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     assert_eq!(plain.intake, full.intake);
     assert_eq!((plain.bounds, plain.audit_path, plain.daemon), (full.bounds, full.audit_path, full.daemon));
     assert_eq!(full.destinations.keys().collect::<Vec<_>>(), ["http.inventory", "jenkins.ci", "slack.ops"]);
+    assert_eq!(plain.names, full.names);
+    assert_eq!(plain.keystone, None);
+    let keystone = full.keystone.unwrap();
+    assert_eq!(keystone.client.scope, crate::keystone::Scope::System);
+    assert_eq!(keystone.client.timeout, crate::keystone::TIMEOUT);
+    let Lookups { wait, per_second, list_every, own_events } = keystone.lookups;
+    assert_eq!((wait, per_second, list_every, own_events), (SECOND / 2, 20, Some(HOUR), false));
     assert_eq!(plain.rules.rules()[0].name, "everything, readable");
 }
 
@@ -108,6 +145,9 @@ fn switch_on(line: &str, dir: &Path) -> String {
         "key_file",
         "proxy",
         "tls =",
+        // Another way to say who logs in than the one that is switched on.
+        "cloud =",
+        "clouds_file =",
     ];
     if skipped.iter().any(|key| setting.starts_with(key)) {
         return String::new();
@@ -123,6 +163,37 @@ fn switch_on(line: &str, dir: &Path) -> String {
         return format!("{key}_file = {path:?}\n");
     }
     format!("{setting}\n")
+}
+
+/// What the settings of a file of `tests/data/config/good` make of `[keystone]`.
+fn keystone_of(file: &str) -> Keystone {
+    let dir = tempfile::tempdir().unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config/good").join(file)).unwrap();
+    let case = case(&text);
+    fs::create_dir(dir.path().join("rules.d")).unwrap();
+    for (name, text) in &case.files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let here = |value: &str| value.replace("$DIR", dir.path().to_str().unwrap());
+    let variables: Vec<_> = case.variables.iter().map(|(name, value)| ((*name).into(), here(value))).collect();
+    load(&dir.path().join("cadfd.toml"), &variables).unwrap().keystone.unwrap()
+}
+
+#[test]
+fn a_cloud_is_read_with_its_secrets_and_the_sections_keys_stand_over_it() {
+    use crate::keystone::{Auth, Domain, Interface, Scope, User};
+    let user = User::Name("cadfd".into(), Domain::Name("Default".into()));
+    let auth = Auth::Password { user, password: crate::secret::Secret::new("hunter2") };
+    let Keystone { client, lookups } = keystone_of("keystone-cloud.toml");
+    assert_eq!((client.auth_url.as_str(), &client.auth), ("https://h:5000/identity", &auth));
+    assert_eq!((client.region.as_deref(), client.interface), (Some("RegionTwo"), Interface::Public));
+    // The cloud's project is gone: a token is for one thing.
+    assert_eq!(client.scope, Scope::System);
+    assert_eq!(lookups, Lookups { wait: Duration::ZERO, per_second: 20, list_every: None, own_events: true });
+    let Keystone { client, .. } = keystone_of("keystone-variables.toml");
+    assert_eq!((client.auth_url.as_str(), &client.auth), ("https://h:5000/v3", &auth));
+    assert_eq!((client.scope, client.interface), (Scope::System, Interface::Internal));
 }
 
 #[test]
