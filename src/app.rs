@@ -5,6 +5,7 @@
 //! depends on where they come from.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -345,9 +346,9 @@ impl App {
 fn ask(names: &Names, config: &Config) -> Result<(), StartError> {
     let settings = config.keystone.as_ref().map(|keystone| {
         let lookups = names::Settings {
-            wait: keystone.wait,
-            lookups_per_second: keystone.lookups_per_second,
-            list_every: keystone.list_every,
+            wait: keystone.lookups.wait,
+            lookups_per_second: NonZeroU32::new(keystone.lookups.per_second).unwrap_or(NonZeroU32::MIN),
+            list_every: keystone.lookups.list_every,
             remember_unknown: config.names.remember_unknown,
         };
         (&keystone.client, lookups)
@@ -358,7 +359,7 @@ fn ask(names: &Names, config: &Config) -> Result<(), StartError> {
 
 /// Whether rules apply to cadfd's own logins at Keystone.
 fn own_events(config: &Config) -> bool {
-    config.keystone.as_ref().is_some_and(|keystone| keystone.own_events)
+    config.keystone.as_ref().is_some_and(|keystone| keystone.lookups.own_events)
 }
 
 /// A task that panicked has said so already; the others are still to be ended in order.

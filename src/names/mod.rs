@@ -46,8 +46,8 @@ pub struct Settings {
     pub wait: Duration,
     /// Requests for single things in a second, at most.
     pub lookups_per_second: NonZeroU32,
-    /// Between complete listings; zero: none.
-    pub list_every: Duration,
+    /// Between complete listings; `None`: there are none.
+    pub list_every: Option<Duration>,
     /// How long what Keystone does not know is not asked for again.
     pub remember_unknown: Duration,
 }
@@ -102,8 +102,8 @@ impl Names {
         let client = Arc::new(Client::new(keystone)?);
         let mut tasks = JoinSet::new();
         let lookup = Lookup::start(client, Arc::clone(&self.shelf), &settings, &mut tasks);
-        if !settings.list_every.is_zero() {
-            tasks.spawn(listing::run(Arc::clone(&lookup), Arc::clone(&self.shelf), settings.list_every));
+        if let Some(every) = settings.list_every {
+            tasks.spawn(listing::run(Arc::clone(&lookup), Arc::clone(&self.shelf), every));
         }
         self.asking.store(Some(Arc::new(Asking { lookup, _tasks: tasks })));
         Ok(())
