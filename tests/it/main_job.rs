@@ -290,7 +290,7 @@ fn every_format_reaches_every_kind_of_action() {
             for (field, value) in body.as_object().unwrap() {
                 assert_eq!(value, &event[field], "{field}");
             }
-            assert_eq!(body.as_object().unwrap().len(), 18, "the whole event: {body:#}");
+            assert_eq!(body.as_object().unwrap().len(), 21, "the whole event: {body:#}");
         }
 
         let out = daemon.wait_out(|out| out.lines().count() == 4 * ids.len()).await;
@@ -435,7 +435,7 @@ fn the_trail_says_what_the_readme_promises_field_by_field() {
                 },
                 "resource": {"kind": "user", "id": "af753ff647084a5d9c16ec273da4a823", "name": null},
                 "assignment": null,
-                "member": null,
+                "member": null, "change": null, "names": {}, "own": false,
                 "payload": inner(&deleted.unwrap().body)["payload"],
                 "context": {},
                 "format": "cadf",
