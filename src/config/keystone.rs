@@ -156,6 +156,7 @@ fn login<'a>(
         given: BTreeMap::new(),
         place: section.place().clone(),
         whose: "[keystone]".to_owned(),
+        by_variables: false,
         is_said: false,
         problems,
     };
@@ -205,6 +206,7 @@ fn own(section: &Section<'_>) -> clouds::Found {
 impl Login<'_> {
     fn of_variables(&mut self, search: &Search<'_>) {
         "the OS_* variables".clone_into(&mut self.whose);
+        self.by_variables = true;
         for (name, key) in VARIABLES {
             if let Some(value) = search.variable(name) {
                 let place = Place::Variable(name.to_owned());

@@ -27,6 +27,8 @@ pub(super) struct Login<'a> {
     /// Where it is said that something is missing, and in what.
     pub(super) place: Place,
     pub(super) whose: String,
+    /// Whether that is in variables.
+    pub(super) by_variables: bool,
     /// Nothing is given at all, and that was said.
     pub(super) is_said: bool,
     pub(super) problems: &'a RefCell<Problems>,
@@ -48,10 +50,16 @@ impl Login<'_> {
         let value = self.text(key);
         if value.is_none() && !self.is_said {
             let has_file = self.whose == "[keystone]" && matches!(key, "password" | "application_credential_secret");
-            let key = if has_file { format!("`{key}_file` (or `{key}`)") } else { format!("`{key}`") };
+            let called = self.called(key);
+            let key = if has_file { format!("`{key}_file` (or `{key}`)") } else { format!("`{called}`") };
             self.problems.borrow_mut().add(&self.place, format!("{key} is missing in {}", self.whose));
         }
         value
+    }
+
+    /// What a key is called where the login is given.
+    fn called(&self, key: &str) -> String {
+        if self.by_variables { format!("OS_{}", key.to_uppercase()) } else { key.to_owned() }
     }
 
     /// Who logs in where and for what. `None` where that cannot be said; then the problems say why.
@@ -129,12 +137,9 @@ impl Login<'_> {
                 let default = self.text("default_domain_id").map(Domain::Id);
                 let default = default.or_else(|| self.text("default_domain_name").map(Domain::Name));
                 if default.is_none() {
-                    self.problem_at(of, |written| {
-                        format!(
-                            "`{written}` is one of a domain's; `{by_name}` (or `{by_id}`) is missing in {}",
-                            self.whose
-                        )
-                    });
+                    let (by_name, by_id) = (self.called(&by_name), self.called(&by_id));
+                    let missing = format!("`{by_name}` (or `{by_id}`) is missing in {}", self.whose);
+                    self.problem_at(of, |written| format!("`{written}` is one of a domain's; {missing}"));
                 }
                 default
             }

@@ -170,6 +170,8 @@ fn layered(path: &Path, text: &str, variables: &[(String, String)], problems: &m
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const YEAR: Duration = Duration::from_hours(24 * 366);
+/// As durations are written: of years of 365.25 days.
+const CENTURY: Duration = Duration::from_hours(876_600);
 const GIB: u64 = 1 << 30;
 
 fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &RefCell<Problems>) -> Config {
@@ -368,7 +370,7 @@ fn outbox(section: Section<'_>, remember: Duration, backlog_max_bytes: u64) -> s
 
 fn names(section: Section<'_>) -> Names {
     let forever = matches!(section.get("keep_deleted").map(|node| &node.value), Some(node::Value::String(text)) if text == "forever");
-    let keep = || section.duration("keep_deleted", HOUR..=100 * YEAR, YEAR);
+    let keep = || section.duration("keep_deleted", HOUR..=CENTURY, YEAR);
     let is_written = section.get("keep_deleted").is_some();
     let names = Names {
         keep_deleted: (is_written && !forever).then(keep),

@@ -64,9 +64,29 @@ impl Authority {
 
 /// A TLS server's side with this certificate, for what RabbitMQ cannot be made to do.
 pub(crate) fn acceptor(issued: &Issued) -> tokio_rustls::TlsAcceptor {
-    let chain = CertificateDer::pem_file_iter(&issued.cert_file).unwrap().collect::<Result<_, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(&issued.key_file).unwrap();
+    let config = builder().with_no_client_auth().with_single_cert(chain(issued), key(issued)).unwrap();
+    std::sync::Arc::new(config).into()
+}
+
+/// The same, of a server that insists on a certificate of the client, from the same authority.
+pub(crate) fn mutual(authority: &Authority, issued: &Issued) -> std::sync::Arc<rustls::ServerConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.ca_file()).unwrap()).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    std::sync::Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()).into()
+    let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+    let config = builder().with_client_cert_verifier(clients).with_single_cert(chain(issued), key(issued)).unwrap();
+    std::sync::Arc::new(config)
+}
+
+fn builder() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap()
+}
+
+fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(&issued.cert_file).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn key(issued: &Issued) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_file(&issued.key_file).unwrap()
 }

@@ -26,6 +26,7 @@ mod ground;
 mod harness;
 mod hostile;
 mod intake;
+mod keystone;
 mod kindness;
 mod log;
 mod main_job;

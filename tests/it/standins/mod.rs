@@ -1,4 +1,4 @@
-//! Stand-ins for Jenkins, Slack and an HTTP receiver: stateful, and as strict as the real ones.
+//! Stand-ins for Keystone, Jenkins, Slack and an HTTP receiver: stateful, and as strict as the real ones.
 //!
 //! Their promise: each listens on a free port of its own until it is dropped, keeps a ledger of what it accepted, and
 //! misbehaves in exactly the way it is told to. Used by the tests and by `examples/demo`.
@@ -14,12 +14,14 @@
 
 mod http;
 mod jenkins;
+pub mod keystone;
 mod ledger;
 mod server;
 mod slack;
 
 pub use http::{Call, Expect, Receiver};
 pub use jenkins::{Build, Jenkins, Job, Trouble};
+pub use keystone::Keystone;
 pub use ledger::Ledger;
 pub use server::{Fault, Server};
 pub use slack::{Message, Slack};
