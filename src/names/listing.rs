@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Shelf;
 use super::lookup::Lookup;
@@ -18,19 +18,22 @@ use crate::retry::Schedule;
 /// After a listing that failed.
 const RETRY: Schedule = Schedule { first: Duration::from_secs(5), max: Duration::from_mins(5) };
 
-/// A listing because of what was missed comes no sooner than this after the last.
-const LEAST: Duration = Duration::from_mins(1);
+/// Between listings, at least: this, and ten times what the last one took.
+const LEAST: Duration = Duration::from_secs(5);
+const SHARE: u32 = 10;
 
 /// Lists at once and then every so often, for ever.
 pub(super) async fn run(lookup: Arc<Lookup>, shelf: Arc<Shelf>, every: Duration) {
     let mut failures = 0;
     loop {
+        let began = Instant::now();
         if list(&lookup, &shelf).await {
             tracing::debug!(names = shelf.len(), "Keystone's names are listed");
             failures = 0;
-            sleep(LEAST).await;
+            let pause = LEAST.max(began.elapsed() * SHARE);
+            sleep(pause).await;
             // What was missed since is a reason not to wait for the next time.
-            let _time_is_up = timeout(every.saturating_sub(LEAST), lookup.missed.notified()).await;
+            let _time_is_up = timeout(every.saturating_sub(pause), lookup.missed.notified()).await;
         } else {
             failures += 1;
             sleep(RETRY.delay(failures, rand::random())).await;

@@ -30,6 +30,7 @@ mod keystone;
 mod kindness;
 mod log;
 mod main_job;
+mod names;
 mod node;
 mod notification;
 mod outage;
