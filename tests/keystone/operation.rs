@@ -1,0 +1,332 @@
+//! One operation on Keystone: how it is called, which events tell of it, and what the rules do about them.
+//!
+//! Its promise: it is data. `{alice}` stands for what an earlier answer gave under that name, wherever it stands; the
+//! same list is used for both formats of Keystone, whose differences are all in [`Telling::expected`].
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use crate::keystone::Format;
+
+/// What earlier answers gave, by the names that operations gave it.
+pub(crate) type Known = BTreeMap<String, String>;
+
+/// The fields of an event that must be as expected, by their dotted paths; what is null is not among them.
+pub(crate) type Fields = BTreeMap<String, Value>;
+
+/// A call to Keystone and all that comes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// In words, unique in its list.
+    pub(crate) name: &'static str,
+    /// Who calls; empty for nobody.
+    pub(crate) who: &'static str,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) body: Option<Value>,
+    pub(crate) status: u16,
+    /// What of the answer later operations need, by name, as JSON pointers.
+    pub(crate) kept: Vec<(&'static str, &'static str)>,
+    /// Whose token the answer is.
+    pub(crate) token_of: Option<&'static str>,
+    /// The events, all of them, in their order.
+    pub(crate) told: Vec<Telling>,
+    /// What arrives at the destinations, all of it.
+    pub(crate) done: Vec<String>,
+    /// The same, of what only the CADF format tells.
+    pub(crate) done_in_cadf: Vec<String>,
+    /// The same, of what is done otherwise where the format is Basic.
+    pub(crate) done_in_basic: Vec<String>,
+}
+
+impl Operation {
+    /// As the administrator.
+    pub(crate) fn new(name: &'static str, method: Method, path: &str, body: Option<Value>) -> Self {
+        Self {
+            name,
+            who: "admin",
+            status: if method == Method::POST { 201 } else if body.is_some() { 200 } else { 204 },
+            method,
+            path: path.to_owned(),
+            body,
+            kept: Vec::new(),
+            token_of: None,
+            told: Vec::new(),
+            done: Vec::new(),
+            done_in_cadf: Vec::new(),
+            done_in_basic: Vec::new(),
+        }
+    }
+
+    /// By somebody who has logged in before; by nobody, where that is empty.
+    pub(crate) fn by(mut self, who: &'static str) -> Self {
+        self.who = who;
+        self
+    }
+
+    /// Answered with another status than its method lets expect.
+    pub(crate) fn answered(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Keeps a part of the answer under a name.
+    pub(crate) fn keeps(mut self, name: &'static str, pointer: &'static str) -> Self {
+        self.kept.push((name, pointer));
+        self
+    }
+
+    /// The answer is the token of somebody.
+    pub(crate) fn token_of(mut self, who: &'static str) -> Self {
+        self.token_of = Some(who);
+        self
+    }
+
+    /// A further event.
+    pub(crate) fn tells(mut self, telling: Telling) -> Self {
+        self.told.push(telling);
+        self
+    }
+
+    /// A further request at a destination.
+    pub(crate) fn does(mut self, action: &str) -> Self {
+        self.done.push(action.to_owned());
+        self
+    }
+
+    /// A further one, where the format is CADF.
+    pub(crate) fn does_in_cadf(mut self, action: &str) -> Self {
+        self.done_in_cadf.push(action.to_owned());
+        self
+    }
+
+    /// The servers of a user whom the administrator deleted are handed over; the Basic format does not say to whom.
+    pub(crate) fn hands_over(mut self, user: &str) -> Self {
+        let job = |initiator: &str, project: &str| {
+            format!("jenkins team/transfer_ownership INITIATOR_ID={initiator} USER_ID={user} PROJECT_ID={project}")
+        };
+        self.done_in_cadf.push(job("{admin}", "{admin_project}"));
+        self.done_in_basic.push(job("", ""));
+        self
+    }
+
+    /// What arrives at the destinations in this format, in the order of the words.
+    pub(crate) fn expected_done(&self, format: Format, known: &Known) -> Vec<String> {
+        let told_only = if format == Format::Cadf { &self.done_in_cadf } else { &self.done_in_basic };
+        let mut done: Vec<_> = self.done.iter().chain(told_only).map(|action| fill(action, known)).collect();
+        done.sort();
+        done
+    }
+}
+
+/// An event as it must stand in the trail.
+#[derive(Clone, Debug)]
+pub(crate) struct Telling {
+    event_type: String,
+    /// Keystone sends it as CADF whatever its settings say.
+    always_cadf: bool,
+    fields: Vec<(&'static str, Value)>,
+    cadf_only: Vec<(&'static str, Value)>,
+    basic_only: Vec<(&'static str, Value)>,
+    /// What can be known of names only with Keystone's help, or from earlier events.
+    names: Vec<(&'static str, &'static str)>,
+}
+
+impl Telling {
+    /// `identity.<kind>.<operation>`, a success, about a thing with this id.
+    pub(crate) fn of(kind: &str, operation: &str, id: &str) -> Self {
+        let bare = kind.rsplit(':').next().unwrap();
+        let mut telling = Self::bare(&format!("identity.{kind}.{operation}"), bare, operation);
+        telling.fields.push(("resource.id", id.into()));
+        telling.initiated_by("admin")
+    }
+
+    /// A project's tag, whose id is its text.
+    pub(crate) fn of_tag(operation: &str, text: &str) -> Self {
+        let mut telling = Self::bare(&format!("identity.project tag.{operation}"), "project tag", operation);
+        telling.fields.push(("resource.name", text.into()));
+        telling.initiated_by("admin")
+    }
+
+    /// A role's assignment with these ids: `[("role", "{member}"), ("user", "{alice}"), …]`.
+    pub(crate) fn of_grant(operation: &str, parts: &[(&str, &str)], inherited: bool) -> Self {
+        let mut telling =
+            Self::bare(&format!("identity.role_assignment.{operation}"), "role_assignment", operation).always_cadf();
+        for (part, id) in parts {
+            let path = match *part {
+                "role" => "assignment.role.id",
+                "user" => "assignment.user.id",
+                "group" => "assignment.group.id",
+                "project" => "assignment.project.id",
+                "domain" => "assignment.domain.id",
+                other => panic!("an assignment has no {other}"),
+            };
+            telling.fields.push((path, (*id).into()));
+        }
+        telling.fields.push(("assignment.inherited", inherited.into()));
+        telling.initiated_by("admin")
+    }
+
+    /// A login that failed, of a user whom Keystone knows by this id and name.
+    pub(crate) fn of_failed_login(id: &str, name: &str) -> Self {
+        let mut telling = Self::bare("identity.authenticate", "user", "authenticate").always_cadf();
+        telling.set("outcome", "failure");
+        let user = [("resource.id", id), ("resource.name", name), ("initiator.id", id), ("initiator.name", name)];
+        telling.fields.extend(user.map(|(path, text)| (path, text.into())));
+        telling
+    }
+
+    /// A login that failed, of a user whom Keystone does not know: what was typed.
+    pub(crate) fn of_unknown_login(name: &str, domain: (&'static str, &str)) -> Self {
+        let mut telling = Self::bare("identity.authenticate", "user", "authenticate").always_cadf();
+        telling.set("outcome", "failure");
+        let typed = [("resource.name", name), ("initiator.name", name), domain];
+        telling.fields.extend(typed.map(|(path, text)| (path, text.into())));
+        telling
+    }
+
+    fn bare(event_type: &str, kind: &str, operation: &str) -> Self {
+        let fields = [("kind", kind), ("operation", operation), ("outcome", "success"), ("resource.kind", kind)];
+        Self {
+            event_type: event_type.to_owned(),
+            always_cadf: false,
+            fields: fields.map(|(path, text)| (path, text.into())).into(),
+            cadf_only: vec![("initiator.address", "127.0.0.1".into())],
+            basic_only: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    fn always_cadf(mut self) -> Self {
+        self.always_cadf = true;
+        self
+    }
+
+    fn set(&mut self, path: &'static str, value: impl Into<Value>) {
+        for fields in [&mut self.fields, &mut self.cadf_only, &mut self.basic_only] {
+            fields.retain(|(known, _)| *known != path);
+        }
+        self.fields.push((path, value.into()));
+    }
+
+    /// Done by somebody with the token of a project: `{admin}` in `{admin_project}`, with the name `admin`.
+    pub(crate) fn initiated_by(mut self, who: &str) -> Self {
+        self.cadf_only.retain(|(path, _)| !path.starts_with("initiator.") || *path == "initiator.address");
+        self.cadf_only.extend([
+            ("initiator.id", format!("{{{who}}}").into()),
+            ("initiator.name", who.into()),
+            ("initiator.project_id", format!("{{{who}_project}}").into()),
+        ]);
+        self
+    }
+
+    /// Done by somebody without a token, which is from where and no more.
+    pub(crate) fn by_nobody(mut self) -> Self {
+        self.cadf_only.retain(|(path, _)| !path.starts_with("initiator.") || *path == "initiator.address");
+        self
+    }
+
+    /// Done by Keystone itself, as far as it says.
+    pub(crate) fn by_keystone(mut self) -> Self {
+        self.cadf_only.retain(|(path, _)| !path.starts_with("initiator."));
+        self
+    }
+
+    /// Another value of a field, or a further field, in either format.
+    pub(crate) fn with(mut self, path: &'static str, value: impl Into<Value>) -> Self {
+        self.set(path, value);
+        self
+    }
+
+    /// A field that only the CADF format tells.
+    pub(crate) fn in_cadf(mut self, path: &'static str, value: impl Into<Value>) -> Self {
+        self.cadf_only.retain(|(known, _)| *known != path);
+        self.cadf_only.push((path, value.into()));
+        self
+    }
+
+    /// A field that the CADF format does not tell here, though it does elsewhere.
+    pub(crate) fn without(mut self, path: &str) -> Self {
+        for fields in [&mut self.fields, &mut self.cadf_only] {
+            fields.retain(|(known, _)| *known != path);
+        }
+        self
+    }
+
+    /// A field that only the Basic format tells.
+    pub(crate) fn in_basic(mut self, path: &'static str, value: impl Into<Value>) -> Self {
+        self.basic_only.push((path, value.into()));
+        self
+    }
+
+    /// Names that the event has where names are looked up or remembered, as [`crate::stage::NAMES`] says.
+    pub(crate) fn names(mut self, names: &[(&'static str, &'static str)]) -> Self {
+        self.names.extend_from_slice(names);
+        self
+    }
+
+    /// The fields it must have in this format, and no other.
+    pub(crate) fn expected(&self, format: Format, known: &Known, with_names: bool) -> Fields {
+        let is_cadf = format == Format::Cadf || self.always_cadf;
+        let (told_only, word) = if is_cadf { (&self.cadf_only, "cadf") } else { (&self.basic_only, "basic") };
+        let mut fields: Fields =
+            [("event_type", self.event_type.as_str().into()), ("format", Value::from(word))]
+                .map(|(path, value): (&str, Value)| (path.to_owned(), value))
+                .into();
+        for (path, value) in self.fields.iter().chain(told_only) {
+            fields.insert((*path).to_owned(), fill_value(value, known));
+        }
+        for (path, name) in self.names.iter().filter(|_| with_names) {
+            fields.insert((*path).to_owned(), (*name).into());
+        }
+        fields
+    }
+}
+
+/// The fields of a trail's record of an event that [`Telling::expected`] is about.
+pub(crate) fn fields_of(event: &Value) -> Fields {
+    let mut fields = Fields::new();
+    for key in ["event_type", "kind", "operation", "outcome", "format", "initiator", "resource", "assignment", "member"] {
+        flatten(key, &event[key], &mut fields);
+    }
+    // The text is Keystone's prose; what clients call themselves is ours.
+    flatten("reason.code", &event["reason"]["code"], &mut fields);
+    fields.remove("initiator.agent");
+    if event["odd"].as_array().is_some_and(|odd| !odd.is_empty()) {
+        fields.insert("odd".to_owned(), event["odd"].clone());
+    }
+    fields
+}
+
+fn flatten(path: &str, value: &Value, fields: &mut Fields) {
+    match value {
+        Value::Null => {}
+        Value::Object(map) => map.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, fields)),
+        other => {
+            fields.insert(path.to_owned(), other.clone());
+        }
+    }
+}
+
+/// Puts what is known in place of `{name}`; other braces stay.
+pub(crate) fn fill(text: &str, known: &Known) -> String {
+    let mut filled = text.to_owned();
+    for (name, value) in known {
+        filled = filled.replace(&format!("{{{name}}}"), value);
+    }
+    filled
+}
+
+/// The same in each text of a JSON value.
+pub(crate) fn fill_value(value: &Value, known: &Known) -> Value {
+    match value {
+        Value::String(text) => Value::String(fill(text, known)),
+        Value::Array(list) => list.iter().map(|value| fill_value(value, known)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.clone(), fill_value(value, known))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Logins that fail, and passwords changed by their users.
+
+use serde_json::{Value, json};
+
+use super::{patch, post, updated};
+use crate::api::login;
+use crate::operation::{Operation, Telling};
+
+pub(super) fn operations() -> Vec<Operation> {
+    [passwords(), strangers(), failures(), lockout()].concat()
+}
+
+/// Where a user is, of whom only the id of the domain is known.
+pub(super) fn shop() -> Value {
+    json!({"id": "{shop}"})
+}
+
+/// A login that is refused.
+pub(super) fn refused(name: &'static str, body: Value, telling: Telling, said: &str) -> Operation {
+    post(name, "/auth/tokens", body).by("").answered(401).tells(telling).does(&format!("slack failed login: {said}"))
+}
+
+fn passwords() -> Vec<Operation> {
+    let change = |name, from: &str, to: &str| {
+        let body = json!({"user": {"original_password": from, "password": to}});
+        post(name, "/users/{alice}/password", body).by("")
+    };
+    let changed = || updated("user", "{alice}").by_nobody().names(&[("resource.name", "alice")]);
+    let rejected = changed().in_cadf("outcome", "failure").in_cadf("reason.code", "400");
+    vec![
+        change("change one's password", "alice-pa55w0rd-2", "alice-pa55w0rd-3").answered(204).tells(changed()),
+        change("change one's password to the same", "alice-pa55w0rd-3", "alice-pa55w0rd-3")
+            .answered(400)
+            .tells(rejected)
+            .does_in_cadf("slack rejected: {alice} 400"),
+        change("change one's password, with a wrong one", "not-hers-at-all", "alice-pa55w0rd-4")
+            .answered(401)
+            .tells(Telling::of_failed_login("{alice}", "alice"))
+            .does("slack failed login: alice in unknown"),
+    ]
+}
+
+fn strangers() -> Vec<Operation> {
+    let unknown = |domain| Telling::of_unknown_login("mallory", domain);
+    vec![
+        refused(
+            "log in as a user who is not there",
+            login("mallory", &shop(), "pa55w0rd-0", None),
+            unknown(("initiator.domain_id", "{shop}")),
+            "mallory in {shop}",
+        ),
+        refused(
+            "log in to a domain that is not there",
+            login("mallory", &json!({"name": "nowhere"}), "pa55w0rd-0", None),
+            unknown(("initiator.domain_name", "nowhere")),
+            "mallory in nowhere",
+        ),
+    ]
+}
+
+fn failures() -> Vec<Operation> {
+    let site = || Some(json!({"project": {"id": "{web}"}}));
+    let bob = || Telling::of_failed_login("{bob}", "robert");
+    vec![
+        refused("log in with a wrong password", login("robert", &shop(), "wrong-pa55w0rd", None), bob(), "robert in unknown"),
+        // Who it is was right; that there is no role for them is not a failed authentication.
+        post("log in to a project without a role", "/auth/tokens", login("robert", &shop(), "bob-pa55w0rd", site()))
+            .by("")
+            .answered(401),
+        patch("disable a user before the login", "/users/{bob}", json!({"user": {"enabled": false}}))
+            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+        refused("log in when disabled", login("robert", &shop(), "bob-pa55w0rd", None), bob(), "robert in unknown"),
+        patch("enable a user after the login", "/users/{bob}", json!({"user": {"enabled": true}}))
+            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+    ]
+}
+
+fn lockout() -> Vec<Operation> {
+    let bob = || Telling::of_failed_login("{bob}", "robert");
+    let wrong = |name| refused(name, login("robert", &shop(), "wrong-pa55w0rd", None), bob(), "robert in unknown");
+    vec![
+        wrong("log in with a wrong password once more"),
+        wrong("log in with a wrong password a third time"),
+        refused(
+            "log in when locked",
+            login("robert", &shop(), "bob-pa55w0rd", None),
+            bob().with("reason.code", "401"),
+            "robert in unknown",
+        ),
+    ]
+}

@@ -1,0 +1,86 @@
+//! The operations, in their order, and what must come of each of them.
+//!
+//! Its promise: at their end Keystone is as it was at their beginning.
+
+mod access;
+mod catalogue;
+mod endings;
+mod grants;
+mod hostile;
+mod identity;
+mod logins;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::operation::{Operation, Telling};
+
+/// All of them.
+pub(crate) fn all() -> Vec<Operation> {
+    [
+        identity::operations(),
+        grants::operations(),
+        catalogue::operations(),
+        access::operations(),
+        logins::operations(),
+        hostile::operations(),
+        endings::operations(),
+    ]
+    .concat()
+}
+
+/// `keystone-manage bootstrap`, and the user that the tests' set-up makes.
+pub(crate) fn setting_up() -> Operation {
+    let made = |kind: &str, id: &str| created(kind, id).by_keystone();
+    let admin = [("role", "{role_admin}"), ("user", "{admin}"), ("project", "{admin_project}")];
+    let roles = ["reader", "member", "manager", "admin", "service"].map(|name| ("role", format!("{{role_{name}}}")));
+    let catalogue = [
+        ("region", "RegionOne".to_owned()),
+        ("service", "{bootstrap_service}".to_owned()),
+        ("endpoint", "{bootstrap_endpoint}".to_owned()),
+    ];
+    // What is granted in the system is not told; nor that one role implies another.
+    let mut operation = Operation::new("set up", Method::GET, "", None)
+        .tells(made("domain", "default"))
+        .tells(made("project", "{admin_project}"))
+        .tells(made("user", "{admin}"));
+    operation.told.extend(roles.map(|(kind, id)| made(kind, &id)));
+    operation.told.push(Telling::of_grant("created", &admin, false).by_keystone());
+    operation.told.extend(catalogue.map(|(kind, id)| made(kind, &id)));
+    operation
+        .tells(created("user", "{reader_user}"))
+        .does("slack granted {role_admin} to {admin} on {admin_project}")
+        .does("PUT /grants/{admin_project}/{admin}/{role_admin} {\"inherited\":false}")
+}
+
+fn post(name: &'static str, path: &str, body: Value) -> Operation {
+    Operation::new(name, Method::POST, path, Some(body))
+}
+
+fn patch(name: &'static str, path: &str, body: Value) -> Operation {
+    Operation::new(name, Method::PATCH, path, Some(body))
+}
+
+fn put(name: &'static str, path: &str) -> Operation {
+    Operation::new(name, Method::PUT, path, None)
+}
+
+fn put_body(name: &'static str, path: &str, body: Value) -> Operation {
+    Operation::new(name, Method::PUT, path, Some(body)).answered(201)
+}
+
+fn delete(name: &'static str, path: &str) -> Operation {
+    Operation::new(name, Method::DELETE, path, None)
+}
+
+fn created(kind: &str, id: &str) -> Telling {
+    Telling::of(kind, "created", id)
+}
+
+fn updated(kind: &str, id: &str) -> Telling {
+    Telling::of(kind, "updated", id)
+}
+
+fn deleted(kind: &str, id: &str) -> Telling {
+    Telling::of(kind, "deleted", id)
+}
