@@ -36,6 +36,7 @@ shared! {
 use std::time::Duration;
 
 use keystone::{Format, Options};
+use operation::Telling;
 use stage::Stage;
 
 /// For a whole test; that of both starts is most of it.
@@ -56,7 +57,7 @@ fn run_test(test: impl AsyncFnOnce()) {
 fn operations_in_cadf_format() {
     run_test(async || {
         let mut stage = Stage::start(Options { format: Format::Cadf, everything: false }).await;
-        stage.expect_before(&operations::setting_up()).await;
+        stage.expect_before(&operations::setting_up(&[])).await;
         stage.perform(&operations::all()).await;
         stage.finish().await;
     });
@@ -66,8 +67,18 @@ fn operations_in_cadf_format() {
 fn operations_in_basic_format() {
     run_test(async || {
         let mut stage = Stage::start(Options { format: Format::Basic, everything: false }).await;
-        stage.expect_before(&operations::setting_up()).await;
+        stage.expect_before(&operations::setting_up(&[])).await;
         stage.perform(&operations::all()).await;
+        stage.finish().await;
+    });
+}
+
+#[test]
+fn logins_where_all_are_told() {
+    run_test(async || {
+        let mut stage = Stage::start(Options { format: Format::Cadf, everything: true }).await;
+        stage.expect_before(&operations::setting_up(&[Telling::of_login("{admin}", "admin")])).await;
+        stage.perform(&operations::successes()).await;
         stage.finish().await;
     });
 }

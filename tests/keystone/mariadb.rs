@@ -81,6 +81,8 @@ fn command(home: &Home, program: &str) -> Command {
     let mut command = Command::new(program);
     // The machine's own settings are for its own server; this has to be the first argument.
     command.env("PATH", PATH).arg("--no-defaults").arg(format!("--datadir={}", home.dir().join("data").display()));
+    // Two that are set up at a time take each other's temporary tables for their own.
+    command.arg(format!("--tmpdir={}", home.dir().display()));
     if rustix::process::geteuid().is_root() {
         command.arg("--user=root");
     }

@@ -47,7 +47,13 @@ impl Operation {
         Self {
             name,
             who: "admin",
-            status: if method == Method::POST { 201 } else if body.is_some() { 200 } else { 204 },
+            status: if method == Method::POST {
+                201
+            } else if body.is_some() {
+                200
+            } else {
+                204
+            },
             method,
             path: path.to_owned(),
             body,
@@ -169,20 +175,33 @@ impl Telling {
         telling.initiated_by("admin")
     }
 
-    /// A login that failed, of a user whom Keystone knows by this id and name.
-    pub(crate) fn of_failed_login(id: &str, name: &str) -> Self {
+    /// A login that succeeded.
+    pub(crate) fn of_login(id: &str, name: &str) -> Self {
+        Self::of_failed_login(id, Some(name)).with("outcome", "success")
+    }
+
+    /// A login that failed, of a user with this id, who has this name if Keystone knows one.
+    pub(crate) fn of_failed_login(id: &str, name: Option<&str>) -> Self {
         let mut telling = Self::bare("identity.authenticate", "user", "authenticate").always_cadf();
         telling.set("outcome", "failure");
-        let user = [("resource.id", id), ("resource.name", name), ("initiator.id", id), ("initiator.name", name)];
-        telling.fields.extend(user.map(|(path, text)| (path, text.into())));
+        telling.fields.extend([("resource.id", id.into()), ("initiator.id", id.into())]);
+        if let Some(name) = name {
+            telling.fields.extend([("resource.name", name.into()), ("initiator.name", name.into())]);
+        }
         telling
     }
 
-    /// A login that failed, of a user whom Keystone does not know: what was typed.
-    pub(crate) fn of_unknown_login(name: &str, domain: (&'static str, &str)) -> Self {
+    /// A login that failed, of a user whom Keystone does not know: what was typed, and the domain's id and name.
+    pub(crate) fn of_unknown_login(name: &str, domain: (&str, &str)) -> Self {
         let mut telling = Self::bare("identity.authenticate", "user", "authenticate").always_cadf();
         telling.set("outcome", "failure");
-        let typed = [("resource.name", name), ("initiator.name", name), domain];
+        let typed = [
+            ("reason.code", "404"),
+            ("resource.name", name),
+            ("initiator.name", name),
+            ("initiator.domain_id", domain.0),
+            ("initiator.domain_name", domain.1),
+        ];
         telling.fields.extend(typed.map(|(path, text)| (path, text.into())));
         telling
     }
@@ -247,14 +266,6 @@ impl Telling {
         self
     }
 
-    /// A field that the CADF format does not tell here, though it does elsewhere.
-    pub(crate) fn without(mut self, path: &str) -> Self {
-        for fields in [&mut self.fields, &mut self.cadf_only] {
-            fields.retain(|(known, _)| *known != path);
-        }
-        self
-    }
-
     /// A field that only the Basic format tells.
     pub(crate) fn in_basic(mut self, path: &'static str, value: impl Into<Value>) -> Self {
         self.basic_only.push((path, value.into()));
@@ -271,10 +282,9 @@ impl Telling {
     pub(crate) fn expected(&self, format: Format, known: &Known, with_names: bool) -> Fields {
         let is_cadf = format == Format::Cadf || self.always_cadf;
         let (told_only, word) = if is_cadf { (&self.cadf_only, "cadf") } else { (&self.basic_only, "basic") };
-        let mut fields: Fields =
-            [("event_type", self.event_type.as_str().into()), ("format", Value::from(word))]
-                .map(|(path, value): (&str, Value)| (path.to_owned(), value))
-                .into();
+        let mut fields: Fields = [("event_type", self.event_type.as_str().into()), ("format", Value::from(word))]
+            .map(|(path, value): (&str, Value)| (path.to_owned(), value))
+            .into();
         for (path, value) in self.fields.iter().chain(told_only) {
             fields.insert((*path).to_owned(), fill_value(value, known));
         }
@@ -288,7 +298,8 @@ impl Telling {
 /// The fields of a trail's record of an event that [`Telling::expected`] is about.
 pub(crate) fn fields_of(event: &Value) -> Fields {
     let mut fields = Fields::new();
-    for key in ["event_type", "kind", "operation", "outcome", "format", "initiator", "resource", "assignment", "member"] {
+    for key in ["event_type", "kind", "operation", "outcome", "format", "initiator", "resource", "assignment", "member"]
+    {
         flatten(key, &event[key], &mut fields);
     }
     // The text is Keystone's prose; what clients call themselves is ours.

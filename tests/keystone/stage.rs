@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::api::{Api, Answer, login};
+use crate::api::{Answer, Api, login};
 use crate::broker::{Broker, Vhost};
 use crate::daemon::{Daemon, Site, assert_whole, message_ids, of_type};
 use crate::keystone::{ADMIN_PASSWORD, Format, Keystone, Options};
@@ -19,7 +19,10 @@ use crate::standins::{Jenkins, Job, Receiver, Slack};
 pub(crate) const NAMES: bool = false;
 
 /// The user whom the daemon logs in as; it has the role `reader` in the system.
-const READER: (&str, &str) = ("cadfd", "r3ader-pa55w0rd");
+pub(crate) const READER: (&str, &str) = ("cadfd", "r3ader-pa55w0rd");
+
+/// Characters of a line that says what is not as expected.
+const SHOWN: usize = 800;
 
 /// What an operator would have: a rule for each kind of destination, and one that sends everything.
 const RULES: &str = r#"
@@ -102,8 +105,11 @@ impl Stage {
         let keystone = Keystone::start(&vhost, options).await;
         let (jenkins, slack) = (Jenkins::start().await, Slack::start().await);
         let parameters = ["INITIATOR_ID", "USER_ID", "PROJECT_ID"];
-        jenkins.add(Job::parameterized("team/transfer_ownership", &parameters));
-        jenkins.add(Job::parameterized("team/project_cleanup", &parameters[2..]));
+        for (name, parameters) in
+            [("team/transfer_ownership", &parameters[..]), ("team/project_cleanup", &parameters[2..])]
+        {
+            jenkins.add(Job { queue_polls: 0, build_polls: 0, ..Job::parameterized(name, parameters) });
+        }
         slack.limit_rate(false);
         let (inventory, cmdb) = (Receiver::start().await, Receiver::start().await);
         let mut api = Api::new(keystone.url());
@@ -125,23 +131,36 @@ impl Stage {
         let daemon = site.consuming().await;
         let (seen, markers, failures) = (Vec::new(), 0, Vec::new());
         let format = options.format;
-        Self { keystone, vhost, jenkins, slack, inventory, cmdb, site, daemon, format, api, known, seen, markers, failures }
+        Self {
+            keystone,
+            vhost,
+            jenkins,
+            slack,
+            inventory,
+            cmdb,
+            site,
+            daemon,
+            format,
+            api,
+            known,
+            seen,
+            markers,
+            failures,
+        }
     }
 
-    /// Performs the operations one after the other; what is not as expected is collected.
+    /// Performs the operations one after the other; what is not as expected is said at the end, by operation.
     pub(crate) async fn perform(&mut self, operations: &[Operation]) {
         for operation in operations {
-            let failure = self.perform_one(operation).await;
-            self.failures.extend(failure.map(|failure| format!("== {}\n{failure}", operation.name)));
+            let mut failures = Vec::new();
+            self.perform_one(operation, &mut failures).await;
+            self.compare(operation, failures).await;
         }
     }
 
     /// What came before the first operation: setting up Keystone.
     pub(crate) async fn expect_before(&mut self, operation: &Operation) {
-        let mut failures = Vec::new();
-        self.compare(operation, &mut failures).await;
-        let name = operation.name;
-        self.failures.extend((!failures.is_empty()).then(|| format!("== {name}\n{}", failures.join("\n"))));
+        self.compare(operation, Vec::new()).await;
     }
 
     /// Ends the daemon: the trail is whole, and the log has a line for each event.
@@ -153,21 +172,18 @@ impl Stage {
         let hostile = out.chars().find(|char| (char.is_control() && *char != '\n') || *char == '\u{202e}');
         assert_eq!(hostile, None, "{out}");
         assert_whole(&self.site.trail(), &self.seen);
-        let count = self.failures.len();
-        assert!(self.failures.is_empty(), "{count} operations\n{}\n{}", self.failures.join("\n"), self.keystone.log());
+        let failures = self.failures.join("\n");
+        assert!(failures.is_empty(), "not as expected:\n{failures}\nKeystone's log:\n{}", self.keystone.log());
     }
 
-    async fn perform_one(&mut self, operation: &Operation) -> Option<String> {
+    async fn perform_one(&mut self, operation: &Operation, failures: &mut Vec<String>) {
         let body = operation.body.as_ref().map(|body| fill_value(body, &self.known));
         let path = fill(&operation.path, &self.known);
         let answer = self.api.call(operation.who, &operation.method, &path, body.as_ref()).await;
-        let mut failures = Vec::new();
         if answer.status != operation.status {
             failures.push(format!("answered {}: {}", answer.status, answer.body));
         }
-        self.keep(operation, answer, &mut failures);
-        self.compare(operation, &mut failures).await;
-        (!failures.is_empty()).then(|| failures.join("\n"))
+        self.keep(operation, answer, failures);
     }
 
     fn keep(&mut self, operation: &Operation, answer: Answer, failures: &mut Vec<String>) {
@@ -186,20 +202,24 @@ impl Stage {
         }
     }
 
-    async fn compare(&mut self, operation: &Operation, failures: &mut Vec<String>) {
+    /// What came of it, with what was amiss already.
+    async fn compare(&mut self, operation: &Operation, mut failures: Vec<String>) {
         let (events, deliveries) = self.events_so_far().await;
         let expected = operation.told.iter().map(|telling| telling.expected(self.format, &self.known, NAMES));
         let expected: Vec<_> = expected.collect();
         let came: Vec<_> = events.iter().map(fields_of).collect();
-        if came != expected {
-            failures.push(difference(&came, &expected));
-        }
+        failures.extend(difference(&came, &expected));
         let undone = deliveries.iter().filter(|delivery| delivery["outcome"] != "done");
         failures.extend(undone.map(|delivery| format!("not done: {delivery}")));
         let expected = operation.expected_done(self.format, &self.known);
         let done = self.done_so_far();
         if done != expected {
-            failures.push(format!("actions performed: {done:#?}\nexpected: {expected:#?}"));
+            failures
+                .extend(done.iter().filter(|done| !expected.contains(done)).map(|done| format!("was done: {done}")));
+            failures.extend(
+                expected.iter().filter(|wanted| !done.contains(wanted)).map(|wanted| format!("was not done: {wanted}")),
+            );
+            failures.push(format!("{} actions, expected {}", done.len(), expected.len()));
         }
         let sent = self.inventory.ledger().take();
         // Several at a time are on their way to one destination.
@@ -207,6 +227,10 @@ impl Stage {
         let ids: BTreeSet<_> = events.iter().map(|event| event["message_id"].to_string()).collect();
         if sent != ids {
             failures.push(format!("the inventory was sent {sent:?} instead of {ids:?}"));
+        }
+        if !failures.is_empty() {
+            self.failures.push(format!("== {}", operation.name));
+            self.failures.extend(failures.iter().map(|failure| cut(failure)));
         }
     }
 
@@ -296,22 +320,37 @@ async fn call(api: &Api, who: &str, method: Method, path: &str, body: Option<&Va
 }
 
 /// Which fields are not as expected, event by event.
-fn difference(came: &[Fields], expected: &[Fields]) -> String {
+fn difference(came: &[Fields], expected: &[Fields]) -> Vec<String> {
     let mut lines = Vec::new();
     for at in 0..came.len().max(expected.len()) {
         match (came.get(at), expected.get(at)) {
-            (Some(came), Some(expected)) => {
-                for key in came.keys().chain(expected.keys().filter(|key| !came.contains_key(*key))) {
-                    let [is, should] = [came, expected].map(|fields| fields.get(key).cloned().unwrap_or_default());
-                    if is != should {
-                        lines.push(format!("event {at} ({}): {key} is {is}, expected {should}", came["event_type"]));
-                    }
-                }
-            }
+            (Some(came), Some(expected)) => lines.extend(differing(at, came, expected)),
             (Some(came), None) => lines.push(format!("event {at} was not expected: {}", json!(came))),
             (None, Some(expected)) => lines.push(format!("event {at} is missing: {}", json!(expected))),
             (None, None) => {}
         }
     }
-    lines.join("\n")
+    lines
+}
+
+/// The same for one event that came and was expected.
+fn differing(at: usize, came: &Fields, expected: &Fields) -> Vec<String> {
+    let keys: BTreeSet<_> = came.keys().chain(expected.keys()).collect();
+    let pairs = keys.into_iter().map(|key| (key, came.get(key), expected.get(key)));
+    let shown = |value: Option<&Value>| value.map_or("null".to_owned(), ToString::to_string);
+    pairs
+        .filter(|(_, came, expected)| came != expected)
+        .map(|(key, is, should)| {
+            format!("event {at} ({}): {key} is {}, expected {}", came["event_type"], shown(is), shown(should))
+        })
+        .collect()
+}
+
+/// For a person to read: a name may be long.
+fn cut(line: &str) -> String {
+    let mut kept: String = line.chars().take(SHOWN).collect();
+    if kept.len() < line.len() {
+        kept.push('…');
+    }
+    kept
 }

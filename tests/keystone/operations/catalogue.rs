@@ -13,7 +13,8 @@ fn catalogue() -> Vec<Operation> {
     let endpoint = json!({"endpoint": {"service_id": "{till}", "region_id": "north", "interface": "public", "url": "http://till.example.org"}});
     vec![
         post("create a region", "/regions", json!({"region": {"id": "north"}})).tells(created("region", "north")),
-        patch("change a region", "/regions/north", json!({"region": {"description": "up"}})).tells(updated("region", "north")),
+        patch("change a region", "/regions/north", json!({"region": {"description": "up"}}))
+            .tells(updated("region", "north")),
         post("create a service", "/services", json!({"service": {"type": "till", "name": "till"}}))
             .keeps("till", "/service/id")
             .tells(created("service", "{till}").names(&[("resource.name", "till")])),
@@ -31,9 +32,7 @@ fn catalogue() -> Vec<Operation> {
 fn policies() -> Vec<Operation> {
     let policy = json!({"policy": {"type": "application/json", "blob": "{}"}});
     vec![
-        post("create a policy", "/policies", policy)
-            .keeps("policy", "/policy/id")
-            .tells(created("policy", "{policy}")),
+        post("create a policy", "/policies", policy).keeps("policy", "/policy/id").tells(created("policy", "{policy}")),
         patch("change a policy", "/policies/{policy}", json!({"policy": {"blob": "{\"a\": []}"}}))
             .tells(updated("policy", "{policy}")),
         delete("delete a policy", "/policies/{policy}").tells(deleted("policy", "{policy}")),
@@ -45,9 +44,13 @@ fn consumers() -> Vec<Operation> {
         post("create an OAuth consumer", "/OS-OAUTH1/consumers", json!({"consumer": {"description": "a till"}}))
             .keeps("consumer", "/consumer/id")
             .tells(created("OS-OAUTH1:consumer", "{consumer}")),
-        patch("change an OAuth consumer", "/OS-OAUTH1/consumers/{consumer}", json!({"consumer": {"description": "tills"}}))
-            .answered(200)
-            .tells(updated("OS-OAUTH1:consumer", "{consumer}")),
+        patch(
+            "change an OAuth consumer",
+            "/OS-OAUTH1/consumers/{consumer}",
+            json!({"consumer": {"description": "tills"}}),
+        )
+        .answered(200)
+        .tells(updated("OS-OAUTH1:consumer", "{consumer}")),
         delete("delete an OAuth consumer", "/OS-OAUTH1/consumers/{consumer}")
             .tells(deleted("OS-OAUTH1:consumer", "{consumer}")),
     ]
@@ -55,7 +58,8 @@ fn consumers() -> Vec<Operation> {
 
 /// What Keystone says nothing of.
 fn untold() -> Vec<Operation> {
-    let registered = json!({"registered_limits": [{"service_id": "{till}", "resource_name": "coins", "default_limit": 10}]});
+    let registered =
+        json!({"registered_limits": [{"service_id": "{till}", "resource_name": "coins", "default_limit": 10}]});
     let limit = json!({"limits": [{"project_id": "{web}", "service_id": "{till}", "resource_name": "coins", "resource_limit": 5}]});
     let provider = json!({"identity_provider": {"domain_id": "{shop}"}});
     let enabled = json!({"identity_provider": {"enabled": true}});

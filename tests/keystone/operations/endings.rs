@@ -13,13 +13,16 @@ fn things() -> Vec<Operation> {
     vec![
         patch("disable a project", "/projects/{web_test}", json!({"project": {"enabled": false}}))
             .tells(updated("project", "{web_test}").names(&[("resource.name", "web-test")])),
-        delete("delete a service", "/services/{till}").tells(deleted("service", "{till}").names(&[("resource.name", "cash")])),
+        delete("delete a service", "/services/{till}")
+            .tells(deleted("service", "{till}").names(&[("resource.name", "cash")])),
         delete("delete a region", "/regions/north").tells(deleted("region", "north")),
-        delete("delete a group", "/groups/{admins}").tells(deleted("group", "{admins}").names(&[("resource.name", "operators")])),
+        delete("delete a group", "/groups/{admins}")
+            .tells(deleted("group", "{admins}").names(&[("resource.name", "operators")])),
         delete("delete a user who has a role", "/users/{alice}")
             .tells(deleted("user", "{alice}").names(&[("resource.name", "alice")]))
             .hands_over("{alice}"),
-        delete("delete a role in use", "/roles/{cashier}").tells(deleted("role", "{cashier}").names(&[("resource.name", "seller")])),
+        delete("delete a role in use", "/roles/{cashier}")
+            .tells(deleted("role", "{cashier}").names(&[("resource.name", "seller")])),
         delete("delete a project that has another in it", "/projects/{web}").answered(403),
         delete("delete a project", "/projects/{web_test}")
             .tells(deleted("project", "{web_test}").names(&[("resource.name", "web-test")]))
@@ -45,8 +48,15 @@ fn a_domain_and_what_is_in_it() -> Vec<Operation> {
         patch("disable a domain", "/domains/{shop}", json!({"domain": {"enabled": false}}))
             .tells(updated("project", "{shop}").names(&[("resource.name", "store")]))
             .tells(updated("domain", "{shop}").names(&[("resource.name", "store")])),
+        // Who did it is told of the domain alone, which is a project as well; not of what was in it.
         delete("delete a domain", "/domains/{shop}")
+            .tells(deleted("project", "{web}").by_keystone().names(&[("resource.name", "site")]))
+            .tells(deleted("group", "{guests}").by_keystone().names(&[("resource.name", "guests")]))
+            .tells(deleted("user", "{bob}").by_keystone().names(&[("resource.name", "robert")]))
             .tells(deleted("project", "{shop}").names(&[("resource.name", "store")]))
-            .tells(deleted("domain", "{shop}").names(&[("resource.name", "store")])),
+            .tells(deleted("domain", "{shop}").names(&[("resource.name", "store")]))
+            .does("jenkins team/project_cleanup PROJECT_ID={web}")
+            .does("jenkins team/project_cleanup PROJECT_ID={shop}")
+            .does("jenkins team/transfer_ownership INITIATOR_ID= USER_ID={bob} PROJECT_ID="),
     ]
 }

@@ -21,7 +21,12 @@ pub(super) fn operations() -> Vec<Operation> {
         put("grant in the system", "/system/users/{alice}/roles/{cashier}"),
         delete("revoke in the system", "/system/users/{alice}/roles/{cashier}"),
         revoked("revoke, inherited", INHERITED, DOMAIN, true),
-        revoked("revoke from a group on a domain", "/domains/{shop}/groups/{admins}/roles/{cashier}", GROUP_DOMAIN, false),
+        revoked(
+            "revoke from a group on a domain",
+            "/domains/{shop}/groups/{admins}/roles/{cashier}",
+            GROUP_DOMAIN,
+            false,
+        ),
         revoked("revoke from a group", "/projects/{web}/groups/{admins}/roles/{cashier}", GROUP, false),
         revoked("revoke on a domain", "/domains/{shop}/users/{alice}/roles/{cashier}", DOMAIN, false),
         delete("revoke what is not granted", "/domains/{shop}/users/{alice}/roles/{cashier}")

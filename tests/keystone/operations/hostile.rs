@@ -9,13 +9,17 @@ use crate::operation::{Operation, Telling};
 
 /// What is typed, and how Slack is told of it.
 const TYPED: [(&str, &str, &str); 7] = [
-    ("log in with a new line", "eve\n2026-11-21T07:02:22Z USER DELETED", "?"),
-    ("log in with escape sequences", "\u{1b}[2J\u{1b}]0;eve\u{7}\u{9b}31m", "?"),
-    ("log in with quotes", "e\"v'e\\`$(reboot)`", "?"),
-    ("log in with a mention", "<!channel> <@U0EVE> <https://evil.example.org|click>", "?"),
-    ("log in from right to left", "eve\u{202e}nimda\u{2066}", "?"),
-    ("log in with a template", "{{ initiator.id }}{% raw %}", "?"),
-    ("log in with what is none", "\u{0}\u{fffd}\u{1f600}", "?"),
+    ("log in with a new line", "eve\n2026-11-21T07:02:22Z USER DELETED", r"eve\n2026-11-21T07:02:22Z USER DELETED"),
+    ("log in with escape sequences", "\u{1b}[2J\u{1b}]0;eve\u{7}\u{9b}31m", r"\u{1b}[2J\u{1b}]0;eve\u{7}\u{9b}31m"),
+    ("log in with quotes", "e\"v'e\\`$(reboot)`", "e\"v'e\\\\`\u{2060}$(reboot)`\u{2060}"),
+    (
+        "log in with a mention",
+        "<!channel> <@U0EVE> <https://evil.example.org|click>",
+        "&lt;!channel&gt; &lt;@U0EVE&gt; &lt;https:\u{2060}//evil.example.org|click&gt;",
+    ),
+    ("log in from right to left", "eve\u{202e}nimda\u{2066}", r"eve\u{202e}nimda\u{2066}"),
+    ("log in with a template", "{{ initiator.id }}{% raw %}", "{{ initiator.id }}{% raw %}"),
+    ("log in with what is no letter", "\u{0}\u{fffd}\u{1f600}", "\\u{0}\u{fffd}\u{1f600}"),
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -26,13 +30,16 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn log_in(name: &'static str, typed: &str, said: &str) -> Operation {
-    let telling = Telling::of_unknown_login(typed, ("initiator.domain_id", "{shop}"));
-    refused(name, login(typed, &shop(), "pa55w0rd-0", None), telling, &format!("{said} in {{shop}}"))
+    let telling = Telling::of_unknown_login(typed, ("{shop}", "store"));
+    refused(name, login(typed, &shop(), "pa55w0rd-0", None), telling, &format!("{said} in store"))
 }
 
 fn long() -> Operation {
     let typed = "eve".repeat(10_000);
-    log_in("log in with a name of 30 kB", &typed, &typed)
+    let telling = Telling::of_unknown_login(&typed, ("{shop}", "store"));
+    // Slack shows no more than 4,000 characters; `failed login: ` are 14.
+    let said = format!("{}…", &typed[..4_000 - 14 - 1]);
+    refused("log in with a name of 30 kB", login(&typed, &shop(), "pa55w0rd-0", None), telling, &said)
 }
 
 fn user() -> Vec<Operation> {

@@ -32,13 +32,18 @@ fn places() -> Vec<Operation> {
         patch("rename a domain", "/domains/{shop}", json!({"domain": {"name": "store"}}))
             .tells(updated("project", "{shop}").names(&[("resource.name", "store")]))
             .tells(updated("domain", "{shop}").names(&[("resource.name", "store")])),
-        post("create a project whose name is taken", "/projects", json!({"project": {"name": "site", "domain_id": "{shop}"}}))
-            .answered(409),
+        post(
+            "create a project whose name is taken",
+            "/projects",
+            json!({"project": {"name": "site", "domain_id": "{shop}"}}),
+        )
+        .answered(409),
     ]
 }
 
 fn people() -> Vec<Operation> {
-    let user = |name: &str| json!({"user": {"name": name, "domain_id": "{shop}", "password": format!("{name}-pa55w0rd")}});
+    let user =
+        |name: &str| json!({"user": {"name": name, "domain_id": "{shop}", "password": format!("{name}-pa55w0rd")}});
     vec![
         post("create a user", "/users", user("alice"))
             .keeps("alice", "/user/id")
@@ -54,8 +59,12 @@ fn people() -> Vec<Operation> {
             .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
         patch("set a user's password", "/users/{alice}", json!({"user": {"password": "alice-pa55w0rd-2"}}))
             .tells(updated("user", "{alice}").names(&[("resource.name", "alice")])),
-        patch("change a user who is not there", "/users/0123456789abcdef0123456789abcdef", json!({"user": {"name": "x"}}))
-            .answered(404),
+        patch(
+            "change a user who is not there",
+            "/users/0123456789abcdef0123456789abcdef",
+            json!({"user": {"name": "x"}}),
+        )
+        .answered(404),
     ]
 }
 
@@ -92,7 +101,8 @@ fn roles() -> Vec<Operation> {
             .tells(updated("role", "{cashier}").names(&[("resource.name", "seller")])),
         put("imply a role", "/roles/{clerk}/implies/{cashier}").answered(201),
         delete("imply it no more", "/roles/{clerk}/implies/{cashier}"),
-        delete("delete a role", "/roles/{clerk}").tells(deleted("role", "{clerk}").names(&[("resource.name", "clerk")])),
+        delete("delete a role", "/roles/{clerk}")
+            .tells(deleted("role", "{clerk}").names(&[("resource.name", "clerk")])),
     ]
 }
 

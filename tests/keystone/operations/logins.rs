@@ -35,57 +35,85 @@ fn passwords() -> Vec<Operation> {
             .does_in_cadf("slack rejected: {alice} 400"),
         change("change one's password, with a wrong one", "not-hers-at-all", "alice-pa55w0rd-4")
             .answered(401)
-            .tells(Telling::of_failed_login("{alice}", "alice"))
+            .tells(Telling::of_failed_login("{alice}", Some("alice")))
             .does("slack failed login: alice in unknown"),
     ]
 }
 
 fn strangers() -> Vec<Operation> {
-    let unknown = |domain| Telling::of_unknown_login("mallory", domain);
+    let nowhere = json!({"name": "nowhere"});
+    let user = json!({"id": "0123456789abcdef0123456789abcdef", "password": "pa55w0rd-0"});
+    let by_id = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}});
+    let nobody = Telling::of_failed_login("0123456789abcdef0123456789abcdef", None).with("reason.code", "404");
     vec![
         refused(
             "log in as a user who is not there",
             login("mallory", &shop(), "pa55w0rd-0", None),
-            unknown(("initiator.domain_id", "{shop}")),
-            "mallory in {shop}",
+            Telling::of_unknown_login("mallory", ("{shop}", "store")),
+            "mallory in store",
         ),
-        refused(
-            "log in to a domain that is not there",
-            login("mallory", &json!({"name": "nowhere"}), "pa55w0rd-0", None),
-            unknown(("initiator.domain_name", "nowhere")),
-            "mallory in nowhere",
-        ),
+        // Keystone looks for the domain first, and says nothing when there is none.
+        post("log in to a domain that is not there", "/auth/tokens", login("mallory", &nowhere, "pa55w0rd-0", None))
+            .by("")
+            .answered(401),
+        refused("log in by an id that is not there", by_id, nobody, "unknown in unknown"),
     ]
 }
 
 fn failures() -> Vec<Operation> {
     let site = || Some(json!({"project": {"id": "{web}"}}));
-    let bob = || Telling::of_failed_login("{bob}", "robert");
+    let bob = || Telling::of_failed_login("{bob}", Some("robert"));
     vec![
-        refused("log in with a wrong password", login("robert", &shop(), "wrong-pa55w0rd", None), bob(), "robert in unknown"),
+        refused(
+            "log in with a wrong password",
+            login("robert", &shop(), "wrong-pa55w0rd", None),
+            bob(),
+            "robert in unknown",
+        ),
         // Who it is was right; that there is no role for them is not a failed authentication.
         post("log in to a project without a role", "/auth/tokens", login("robert", &shop(), "bob-pa55w0rd", site()))
             .by("")
             .answered(401),
         patch("disable a user before the login", "/users/{bob}", json!({"user": {"enabled": false}}))
             .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
-        refused("log in when disabled", login("robert", &shop(), "bob-pa55w0rd", None), bob(), "robert in unknown"),
+        // Nor does it say anything of who may not log in at all.
+        post("log in when disabled", "/auth/tokens", login("robert", &shop(), "bob-pa55w0rd", None))
+            .by("")
+            .answered(401),
         patch("enable a user after the login", "/users/{bob}", json!({"user": {"enabled": true}}))
             .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
     ]
 }
 
 fn lockout() -> Vec<Operation> {
-    let bob = || Telling::of_failed_login("{bob}", "robert");
+    let bob = || Telling::of_failed_login("{bob}", Some("robert"));
     let wrong = |name| refused(name, login("robert", &shop(), "wrong-pa55w0rd", None), bob(), "robert in unknown");
     vec![
-        wrong("log in with a wrong password once more"),
-        wrong("log in with a wrong password a third time"),
+        wrong("log in with a wrong password, once"),
+        wrong("log in with a wrong password, twice"),
+        wrong("log in with a wrong password, three times"),
         refused(
             "log in when locked",
             login("robert", &shop(), "bob-pa55w0rd", None),
             bob().with("reason.code", "401"),
             "robert in unknown",
+        ),
+    ]
+}
+
+/// Where Keystone opts nothing out.
+pub(super) fn successes() -> Vec<Operation> {
+    let (default, system) = (json!({"id": "default"}), Some(json!({"system": {"all": true}})));
+    let reader = login("cadfd", &default, crate::stage::READER.1, system);
+    vec![
+        post("log in as the daemon would", "/auth/tokens", reader)
+            .by("")
+            .tells(Telling::of_login("{reader_user}", "cadfd")),
+        refused(
+            "log in as the daemon would, with a wrong password",
+            login("cadfd", &default, "wrong-pa55w0rd", None),
+            Telling::of_failed_login("{reader_user}", Some("cadfd")),
+            "cadfd in unknown",
         ),
     ]
 }

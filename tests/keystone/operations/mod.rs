@@ -29,8 +29,14 @@ pub(crate) fn all() -> Vec<Operation> {
     .concat()
 }
 
-/// `keystone-manage bootstrap`, and the user that the tests' set-up makes.
-pub(crate) fn setting_up() -> Operation {
+/// Logins that succeed, where Keystone is told to tell of them.
+pub(crate) fn successes() -> Vec<Operation> {
+    logins::successes()
+}
+
+/// `keystone-manage bootstrap`, then the administrator's first login, where it is told, and the user that the daemon
+/// could log in as.
+pub(crate) fn setting_up(told: &[Telling]) -> Operation {
     let made = |kind: &str, id: &str| created(kind, id).by_keystone();
     let admin = [("role", "{role_admin}"), ("user", "{admin}"), ("project", "{admin_project}")];
     let roles = ["reader", "member", "manager", "admin", "service"].map(|name| ("role", format!("{{role_{name}}}")));
@@ -47,6 +53,7 @@ pub(crate) fn setting_up() -> Operation {
     operation.told.extend(roles.map(|(kind, id)| made(kind, &id)));
     operation.told.push(Telling::of_grant("created", &admin, false).by_keystone());
     operation.told.extend(catalogue.map(|(kind, id)| made(kind, &id)));
+    operation.told.extend_from_slice(told);
     operation
         .tells(created("user", "{reader_user}"))
         .does("slack granted {role_admin} to {admin} on {admin_project}")
