@@ -1,7 +1,7 @@
 # What can be done here. `make` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults faults-prove check bench fuzz
+.PHONY: help demo test test-keystone faults faults-prove check bench fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -19,6 +19,11 @@ test: ## all tests, against private RabbitMQ nodes
 	@.ci/rabbitmq-4
 	cargo test --locked
 
+test-keystone: ## a hundred operations on a real Keystone 28.1 (from PyPI, with MariaDB), and what must come of each
+	@.ci/install
+	@.ci/keystone
+	cargo test --locked --test keystone
+
 faults: ## everything broken at random for an hour (MINUTES=60, SEED=n to repeat one), and a table of what was lost
 	@.ci/install
 	@.ci/rabbitmq-4
@@ -35,6 +40,7 @@ check: ## what needs no broker: formatting, lints, documentation, licences and a
 	@.ci/install
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test keystone -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	@.ci/deny
 

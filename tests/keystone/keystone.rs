@@ -36,7 +36,7 @@ pub(crate) struct Keystone {
     // Declared before the others: it ends first.
     server: Child,
     home: Home,
-    _database: MariaDb,
+    database: MariaDb,
     port: u16,
 }
 
@@ -68,13 +68,18 @@ impl Keystone {
                 ],
             );
             let (server, port) = serve(&home);
-            Self { server, home, _database: database, port }
+            Self { server, home, database, port }
         })
     }
 
     /// `http://127.0.0.1:port/v3`.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v3", self.port)
+    }
+
+    /// Where its own files are, and the database's.
+    pub(crate) fn dirs(&self) -> [&Path; 2] {
+        [self.home.dir(), self.database.dir()]
     }
 
     /// Its log's last lines, for a test that failed.

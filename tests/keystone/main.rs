@@ -4,10 +4,11 @@
 //! Its promise: no test waits for ever, none leaves a process; what is missing on the machine is a failure that says the
 //! command to type.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "the broker's module plays Keystone, where no real one is")]
 
 mod api;
+mod harness;
 mod keystone;
 mod mariadb;
 mod operation;
@@ -29,6 +30,7 @@ shared! {
     daemon: "../it/daemon.rs";
     fault: "../it/fault.rs";
     node: "../it/node.rs";
+    process: "../it/process.rs";
     standins: "../it/standins/mod.rs";
     vhost: "../it/vhost.rs";
 }

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::daemon::eventually;
@@ -51,6 +52,11 @@ impl MariaDb {
         let mut mariadb = Self { server, home };
         mariadb.wait_until_it_listens().await;
         mariadb
+    }
+
+    /// Where its data are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.home.dir()
     }
 
     /// SQLAlchemy's address of the database.
