@@ -88,7 +88,7 @@ fn command(home: &Home, program: &str) -> Command {
     // The machine's own settings are for its own server; this has to be the first argument.
     command.env("PATH", PATH).arg("--no-defaults").arg(format!("--datadir={}", home.dir().join("data").display()));
     // Two that are set up at a time take each other's temporary tables for their own.
-    command.arg(format!("--tmpdir={}", home.dir().display()));
+    command.arg(format!("--tmpdir={}", home.dir().display())).arg("--innodb-log-file-size=8M");
     if rustix::process::geteuid().is_root() {
         command.arg("--user=root");
     }

@@ -136,8 +136,10 @@ pub(crate) struct Telling {
     fields: Vec<(&'static str, Value)>,
     cadf_only: Vec<(&'static str, Value)>,
     basic_only: Vec<(&'static str, Value)>,
-    /// What can be known of names only with Keystone's help, or from earlier events.
-    names: Vec<(&'static str, &'static str)>,
+    /// What can be known only with Keystone's help, or from earlier events: names and what has changed.
+    learnt: Vec<(&'static str, Value)>,
+    /// The same, of what only the CADF format tells the id.
+    learnt_in_cadf: Vec<(&'static str, Value)>,
 }
 
 impl Telling {
@@ -214,7 +216,8 @@ impl Telling {
             fields: fields.map(|(path, text)| (path, text.into())).into(),
             cadf_only: vec![("initiator.address", "127.0.0.1".into())],
             basic_only: Vec::new(),
-            names: Vec::new(),
+            learnt: Vec::new(),
+            learnt_in_cadf: Vec::new(),
         }
     }
 
@@ -231,25 +234,28 @@ impl Telling {
     }
 
     /// Done by somebody with the token of a project: `{admin}` in `{admin_project}`, with the name `admin`.
-    pub(crate) fn initiated_by(mut self, who: &str) -> Self {
-        self.cadf_only.retain(|(path, _)| !path.starts_with("initiator.") || *path == "initiator.address");
-        self.cadf_only.extend([
+    pub(crate) fn initiated_by(self, who: &str) -> Self {
+        let mut telling = self.by_nobody();
+        telling.cadf_only.extend([
             ("initiator.id", format!("{{{who}}}").into()),
             ("initiator.name", who.into()),
             ("initiator.project_id", format!("{{{who}_project}}").into()),
         ]);
-        self
+        telling.learnt_in_cadf.push(("initiator.project_name", format!("{{{who}_project_name}}").into()));
+        telling
     }
 
-    /// Done by somebody without a token, which is from where and no more.
-    pub(crate) fn by_nobody(mut self) -> Self {
-        self.cadf_only.retain(|(path, _)| !path.starts_with("initiator.") || *path == "initiator.address");
-        self
+    /// Done by somebody without a token, of whom only the address is known.
+    pub(crate) fn by_nobody(self) -> Self {
+        let mut telling = self.by_keystone();
+        telling.cadf_only.push(("initiator.address", "127.0.0.1".into()));
+        telling
     }
 
     /// Done by Keystone itself, as far as it says.
     pub(crate) fn by_keystone(mut self) -> Self {
         self.cadf_only.retain(|(path, _)| !path.starts_with("initiator."));
+        self.learnt_in_cadf.clear();
         self
     }
 
@@ -273,8 +279,14 @@ impl Telling {
     }
 
     /// Names that the event has where names are looked up or remembered, as [`crate::stage::NAMES`] says.
-    pub(crate) fn names(mut self, names: &[(&'static str, &'static str)]) -> Self {
-        self.names.extend_from_slice(names);
+    pub(crate) fn names(mut self, names: &[(&'static str, &str)]) -> Self {
+        self.learnt.extend(names.iter().map(|(path, name)| (*path, Value::from(*name))));
+        self
+    }
+
+    /// What a comparison with what was known before gives, there only where names are.
+    pub(crate) fn changes(mut self, path: &'static str, value: impl Into<Value>) -> Self {
+        self.learnt.push((path, value.into()));
         self
     }
 
@@ -282,24 +294,28 @@ impl Telling {
     pub(crate) fn expected(&self, format: Format, known: &Known, with_names: bool) -> Fields {
         let is_cadf = format == Format::Cadf || self.always_cadf;
         let (told_only, word) = if is_cadf { (&self.cadf_only, "cadf") } else { (&self.basic_only, "basic") };
-        let mut fields: Fields = [("event_type", self.event_type.as_str().into()), ("format", Value::from(word))]
-            .map(|(path, value): (&str, Value)| (path.to_owned(), value))
-            .into();
-        for (path, value) in self.fields.iter().chain(told_only) {
-            fields.insert((*path).to_owned(), fill_value(value, known));
-        }
-        for (path, name) in self.names.iter().filter(|_| with_names) {
-            fields.insert((*path).to_owned(), (*name).into());
-        }
-        fields
+        let learnt = self.learnt.iter().chain(self.learnt_in_cadf.iter().filter(|_| is_cadf)).filter(|_| with_names);
+        let always = [("event_type", self.event_type.as_str().into()), ("format", word.into())];
+        let all = always.iter().chain(&self.fields).chain(told_only).chain(learnt);
+        all.map(|(path, value): &(&str, Value)| ((*path).to_owned(), fill_value(value, known))).collect()
     }
 }
 
 /// The fields of a trail's record of an event that [`Telling::expected`] is about.
 pub(crate) fn fields_of(event: &Value) -> Fields {
     let mut fields = Fields::new();
-    for key in ["event_type", "kind", "operation", "outcome", "format", "initiator", "resource", "assignment", "member"]
-    {
+    for key in [
+        "event_type",
+        "kind",
+        "operation",
+        "outcome",
+        "format",
+        "initiator",
+        "resource",
+        "assignment",
+        "member",
+        "change",
+    ] {
         flatten(key, &event[key], &mut fields);
     }
     // The text is Keystone's prose; what clients call themselves is ours.

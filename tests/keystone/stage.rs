@@ -296,6 +296,7 @@ async fn log_in(api: &mut Api) -> Known {
     let mut keep = |name: &str, value: &Value| known.insert(name.to_owned(), value.as_str().unwrap().to_owned());
     keep("admin", &answer.body["token"]["user"]["id"]);
     keep("admin_project", &answer.body["token"]["project"]["id"]);
+    keep("admin_project_name", &answer.body["token"]["project"]["name"]);
     let (name, password) = READER;
     let body = json!({"user": {"name": name, "password": password, "domain_id": "default"}});
     let user = call(api, "admin", Method::POST, "/users", Some(&body), 201).await.body["user"]["id"].clone();

@@ -51,5 +51,9 @@ fn log_in_as_alice() -> Operation {
         "alice-pa55w0rd-2",
         Some(json!({"project": {"id": "{web}"}})),
     );
-    post("log in", "/auth/tokens", body).by("").token_of("alice").keeps("alice_project", "/token/project/id")
+    post("log in", "/auth/tokens", body)
+        .by("")
+        .token_of("alice")
+        .keeps("alice_project", "/token/project/id")
+        .keeps("alice_project_name", "/token/project/name")
 }

@@ -11,8 +11,9 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn things() -> Vec<Operation> {
     vec![
-        patch("disable a project", "/projects/{web_test}", json!({"project": {"enabled": false}}))
-            .tells(updated("project", "{web_test}").names(&[("resource.name", "web-test")])),
+        patch("disable a project", "/projects/{web_test}", json!({"project": {"enabled": false}})).tells(
+            updated("project", "{web_test}").changes("change.enabled", false).names(&[("resource.name", "web-test")]),
+        ),
         delete("delete a service", "/services/{till}")
             .tells(deleted("service", "{till}").names(&[("resource.name", "cash")])),
         delete("delete a region", "/regions/north").tells(deleted("region", "north")),
@@ -47,7 +48,7 @@ fn a_domain_and_what_is_in_it() -> Vec<Operation> {
         delete("delete a domain that is enabled", "/domains/{shop}").answered(403),
         patch("disable a domain", "/domains/{shop}", json!({"domain": {"enabled": false}}))
             .tells(updated("project", "{shop}").names(&[("resource.name", "store")]))
-            .tells(updated("domain", "{shop}").names(&[("resource.name", "store")])),
+            .tells(updated("domain", "{shop}").changes("change.enabled", false).names(&[("resource.name", "store")])),
         // Who did it is told of the domain alone, which is a project as well; not of what was in it.
         delete("delete a domain", "/domains/{shop}")
             .tells(deleted("project", "{web}").by_keystone().names(&[("resource.name", "site")]))

@@ -14,10 +14,23 @@ const INHERITED: &str = "/OS-INHERIT/domains/{shop}/users/{alice}/roles/{cashier
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         granted("grant on a project", "/projects/{web}/users/{alice}/roles/{cashier}", PROJECT, false),
+        granted("grant what is granted already", "/projects/{web}/users/{alice}/roles/{cashier}", PROJECT, false),
         granted("grant on a domain", "/domains/{shop}/users/{alice}/roles/{cashier}", DOMAIN, false),
         granted("grant to a group", "/projects/{web}/groups/{admins}/roles/{cashier}", GROUP, false),
         granted("grant to a group on a domain", "/domains/{shop}/groups/{admins}/roles/{cashier}", GROUP_DOMAIN, false),
         granted("grant, inherited", INHERITED, DOMAIN, true),
+        put("grant a role that is not there", "/projects/{web}/users/{alice}/roles/0123456789abcdef0123456789abcdef")
+            .answered(404),
+        put(
+            "grant to a user who is not there",
+            "/projects/{web}/users/0123456789abcdef0123456789abcdef/roles/{cashier}",
+        )
+        .answered(404),
+        put(
+            "grant on a project that is not there",
+            "/projects/0123456789abcdef0123456789abcdef/users/{alice}/roles/{cashier}",
+        )
+        .answered(404),
         put("grant in the system", "/system/users/{alice}/roles/{cashier}"),
         delete("revoke in the system", "/system/users/{alice}/roles/{cashier}"),
         revoked("revoke, inherited", INHERITED, DOMAIN, true),

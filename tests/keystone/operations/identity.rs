@@ -54,9 +54,9 @@ fn people() -> Vec<Operation> {
         patch("rename a user", "/users/{bob}", json!({"user": {"name": "robert"}}))
             .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
         patch("disable a user", "/users/{bob}", json!({"user": {"enabled": false}}))
-            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+            .tells(updated("user", "{bob}").changes("change.enabled", false).names(&[("resource.name", "robert")])),
         patch("enable a user", "/users/{bob}", json!({"user": {"enabled": true}}))
-            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+            .tells(updated("user", "{bob}").changes("change.enabled", true).names(&[("resource.name", "robert")])),
         patch("set a user's password", "/users/{alice}", json!({"user": {"password": "alice-pa55w0rd-2"}}))
             .tells(updated("user", "{alice}").names(&[("resource.name", "alice")])),
         patch(

@@ -75,13 +75,13 @@ fn failures() -> Vec<Operation> {
             .by("")
             .answered(401),
         patch("disable a user before the login", "/users/{bob}", json!({"user": {"enabled": false}}))
-            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+            .tells(updated("user", "{bob}").changes("change.enabled", false).names(&[("resource.name", "robert")])),
         // Nor does it say anything of who may not log in at all.
         post("log in when disabled", "/auth/tokens", login("robert", &shop(), "bob-pa55w0rd", None))
             .by("")
             .answered(401),
         patch("enable a user after the login", "/users/{bob}", json!({"user": {"enabled": true}}))
-            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+            .tells(updated("user", "{bob}").changes("change.enabled", true).names(&[("resource.name", "robert")])),
     ]
 }
 
