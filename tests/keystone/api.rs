@@ -1,7 +1,7 @@
 //! Keystone's identity API, as its clients call it.
 //!
-//! Its promise: nothing is tried again, so that what happens happens once; an answer that was not expected names the
-//! request.
+//! Its promise: nothing is tried again, so that what happens happens once; what has to succeed and does not
+//! names the request.
 
 use std::collections::HashMap;
 
@@ -55,6 +55,20 @@ impl Api {
         let body = answer.text().await.unwrap();
         let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
         Answer { status, body, token }
+    }
+
+    /// The same, where there must be one answer.
+    pub(crate) async fn demand(
+        &self,
+        who: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        status: u16,
+    ) -> Answer {
+        let answer = self.call(who, &method, path, body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        answer
     }
 }
 

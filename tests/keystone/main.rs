@@ -8,12 +8,15 @@
 #![expect(clippy::disallowed_methods, reason = "the broker's module plays Keystone, where no real one is")]
 
 mod api;
+mod destinations;
+mod difference;
 mod harness;
 mod keystone;
 mod mariadb;
 mod operation;
 mod operations;
 mod stage;
+mod telling;
 
 // The other tests' own broker, daemon and stand-ins.
 macro_rules! shared {
@@ -38,8 +41,8 @@ shared! {
 use std::time::Duration;
 
 use keystone::{Format, Options};
-use operation::Telling;
 use stage::Stage;
+use telling::Telling;
 
 /// For a whole test; that of both starts is most of it.
 const LIMIT: Duration = Duration::from_mins(5);

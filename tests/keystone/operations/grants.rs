@@ -1,7 +1,8 @@
 //! Roles of users and groups, on projects, domains and the system, inherited or not.
 
 use super::{delete, put};
-use crate::operation::{Operation, Telling};
+use crate::operation::Operation;
+use crate::telling::Telling;
 
 type Parts<'a> = [(&'static str, &'a str); 3];
 

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::logins::{refused, shop};
 use super::{created, delete, deleted, post};
 use crate::api::login;
-use crate::operation::{Operation, Telling};
+use crate::operation::Operation;
+use crate::telling::Telling;
 
 /// What is typed, and how Slack is told of it.
 const TYPED: [(&str, &str, &str); 7] = [

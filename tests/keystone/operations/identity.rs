@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{created, delete, deleted, patch, post, put, updated};
-use crate::operation::{Operation, Telling};
+use crate::operation::Operation;
+use crate::telling::Telling;
 
 pub(super) fn operations() -> Vec<Operation> {
     [places(), people(), groups(), roles(), tags()].concat()

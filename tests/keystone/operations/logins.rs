@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{patch, post, updated};
 use crate::api::login;
-use crate::operation::{Operation, Telling};
+use crate::operation::Operation;
+use crate::telling::Telling;
 
 pub(super) fn operations() -> Vec<Operation> {
     [passwords(), strangers(), failures(), lockout()].concat()

@@ -13,7 +13,8 @@ mod logins;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::operation::{Operation, Telling};
+use crate::operation::Operation;
+use crate::telling::Telling;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Operation> {
