@@ -5,6 +5,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,7 +39,7 @@ pub(crate) struct Keystone {
     server: Child,
     home: Home,
     database: MariaDb,
-    port: u16,
+    url: String,
 }
 
 impl Keystone {
@@ -47,6 +49,9 @@ impl Keystone {
         let database = MariaDb::start().await;
         let home = Home::new("cadfd-keystone-");
         fs::write(home.dir().join("keystone.conf"), settings(vhost, &database, home.dir(), options)).unwrap();
+        // Listens before anybody serves: the catalogue has to name the port, and until then it has to stay ours.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v3", listener.local_addr().unwrap());
         // On this thread: nothing else is to be done before they have ended.
         tokio::task::block_in_place(|| {
             manage(&home, &["db_sync"]);
@@ -62,19 +67,19 @@ impl Keystone {
                     "--bootstrap-password",
                     ADMIN_PASSWORD,
                     "--bootstrap-public-url",
-                    "http://127.0.0.1:5000/v3",
+                    &url,
                     "--bootstrap-region-id",
                     "RegionOne",
                 ],
             );
-            let (server, port) = serve(&home);
-            Self { server, home, database, port }
+            let server = serve(&home, listener);
+            Self { server, home, database, url }
         })
     }
 
     /// `http://127.0.0.1:port/v3`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/v3", self.port)
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Where its own files are, and the database's.
@@ -151,17 +156,17 @@ fn manage(home: &Home, args: &[&str]) {
     assert!(status.success(), "keystone-manage {}: {status}\n{}", args[0], tail(home));
 }
 
-/// Starts it, and waits until it listens.
-fn serve(home: &Home) -> (Child, u16) {
+/// Starts it on a socket that listens, and waits until it serves.
+fn serve(home: &Home, listener: TcpListener) -> Child {
     let mut command = command(home, "python");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keystone/serve.py"));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(said(home)).process_group(0);
+    command.stdin(OwnedFd::from(listener)).stdout(Stdio::piped()).stderr(said(home)).process_group(0);
     let mut server = command.spawn().unwrap();
     home.guard(server.id());
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let port = line.trim().parse().unwrap_or_else(|_| panic!("Keystone does not serve:\n{}", tail(home)));
-    (server, port)
+    assert_eq!(line, "serving\n", "Keystone does not serve:\n{}", tail(home));
+    server
 }
 
 /// The end of what it said and logged.

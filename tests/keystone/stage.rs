@@ -52,7 +52,7 @@ impl Stage {
     pub(crate) async fn start(options: Options) -> Self {
         let vhost = Broker::shared().vhost();
         let keystone = Keystone::start(&vhost, options).await;
-        let mut api = Api::new(keystone.url());
+        let mut api = Api::new(keystone.url().to_owned());
         let known = log_in(&mut api).await;
         let destinations = Destinations::start().await;
         let site = Site::new(&vhost).settings(&destinations.settings()).rules(RULES);

@@ -109,6 +109,7 @@ pub(super) fn successes() -> Vec<Operation> {
     vec![
         post("log in as the daemon would", "/auth/tokens", reader)
             .by("")
+            .token_of("reader")
             .tells(Telling::of_login("{reader_user}", "cadfd")),
         refused(
             "log in as the daemon would, with a wrong password",

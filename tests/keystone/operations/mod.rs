@@ -9,6 +9,7 @@ mod grants;
 mod hostile;
 mod identity;
 mod logins;
+mod reading;
 
 use reqwest::Method;
 use serde_json::Value;
@@ -30,9 +31,9 @@ pub(crate) fn all() -> Vec<Operation> {
     .concat()
 }
 
-/// Logins that succeed, where Keystone is told to tell of them.
+/// Logins that succeed, where Keystone is told to tell of them, and what the daemon may do when it has logged in.
 pub(crate) fn successes() -> Vec<Operation> {
-    logins::successes()
+    [logins::successes(), reading::operations()].concat()
 }
 
 /// `keystone-manage bootstrap`, then the administrator's first login, where it is told, and the user that the daemon
