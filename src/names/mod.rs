@@ -178,6 +178,11 @@ pub fn is_login(event: &Event) -> bool {
     event.operation == "authenticate" && event.event_type.starts_with("identity.")
 }
 
+/// To Keystone a domain is a project as well, of the same id, and tells of both when it changes.
+fn as_project(thing: &Thing) -> Option<Thing> {
+    (thing.kind == Kind::Domain).then(|| Thing { kind: Kind::Project, ..thing.clone() })
+}
+
 impl Shelf {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -191,7 +196,8 @@ impl Shelf {
     async fn learn(&self, things: Vec<Thing>, how: How, at: Timestamp) {
         let learnt: Vec<_> = {
             let mut book = self.book();
-            things.into_iter().filter_map(|thing| book.learn(thing, how, at)).collect()
+            let things = things.into_iter().flat_map(|thing| [as_project(&thing), Some(thing)]).flatten();
+            things.filter_map(|thing| book.learn(thing, how, at)).collect()
         };
         // A store that cannot be written says so by itself; the names are known all the same.
         let _kept = self.store.learn(learnt).await;

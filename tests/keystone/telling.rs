@@ -164,23 +164,34 @@ impl Telling {
         self
     }
 
-    /// Names that the event has where names are looked up or remembered, as [`crate::stage::NAMES`] says.
+    /// Names that the event has from Keystone or from what was there before.
     pub(crate) fn names(mut self, names: &[(&'static str, &str)]) -> Self {
         self.learnt.extend(names.iter().map(|(path, name)| (*path, Value::from(*name))));
         self
     }
 
-    /// What a comparison with what was known before gives, there only where names are.
+    /// The same of what can be asked for only by its owner, whom the Basic format does not tell.
+    pub(crate) fn names_in_cadf(mut self, names: &[(&'static str, &str)]) -> Self {
+        self.learnt_in_cadf.extend(names.iter().map(|(path, name)| (*path, Value::from(*name))));
+        self
+    }
+
+    /// What a comparison with what was known before gives.
     pub(crate) fn changes(mut self, path: &'static str, value: impl Into<Value>) -> Self {
         self.learnt.push((path, value.into()));
         self
     }
 
+    /// It was called otherwise before.
+    pub(crate) fn renamed(self, from: &str, to: &str) -> Self {
+        self.names(&[("resource.name", to)]).changes("change.old_name", from).changes("change.name", to)
+    }
+
     /// The fields it must have in this format, and no other.
-    pub(crate) fn expected(&self, format: Format, known: &Known, with_names: bool) -> Fields {
+    pub(crate) fn expected(&self, format: Format, known: &Known) -> Fields {
         let is_cadf = format == Format::Cadf || self.always_cadf;
         let (told_only, word) = if is_cadf { (&self.cadf_only, "cadf") } else { (&self.basic_only, "basic") };
-        let learnt = self.learnt.iter().chain(self.learnt_in_cadf.iter().filter(|_| is_cadf)).filter(|_| with_names);
+        let learnt = self.learnt.iter().chain(self.learnt_in_cadf.iter().filter(|_| is_cadf));
         let always = [("event_type", self.event_type.as_str().into()), ("format", word.into())];
         let all = always.iter().chain(&self.fields).chain(told_only).chain(learnt);
         all.map(|(path, value): &(&str, Value)| ((*path).to_owned(), fill_value(value, known))).collect()
@@ -207,6 +218,10 @@ pub(crate) fn fields_of(event: &Value) -> Fields {
     // The text is Keystone's prose; what clients call themselves is ours.
     flatten("reason.code", &event["reason"]["code"], &mut fields);
     fields.remove("initiator.agent");
+    // All of it was found out, and says so.
+    if event["change"]["derived"] == true {
+        fields.remove("change.derived");
+    }
     if event["odd"].as_array().is_some_and(|odd| !odd.is_empty()) {
         fields.insert("odd".to_owned(), event["odd"].clone());
     }
@@ -216,6 +231,7 @@ pub(crate) fn fields_of(event: &Value) -> Fields {
 fn flatten(path: &str, value: &Value, fields: &mut Fields) {
     match value {
         Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
         Value::Object(map) => map.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, fields)),
         other => {
             fields.insert(path.to_owned(), other.clone());

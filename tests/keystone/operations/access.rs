@@ -5,6 +5,9 @@ use serde_json::json;
 use super::{created, delete, deleted, post};
 use crate::operation::Operation;
 
+/// A trust has no name of its own.
+const TRUST: [(&str, &str); 1] = [("resource.name", "alice to robert")];
+
 pub(super) fn operations() -> Vec<Operation> {
     let credential = json!({"credential": {
         "type": "ec2", "user_id": "{alice}", "project_id": "{web}",
@@ -26,20 +29,28 @@ pub(super) fn operations() -> Vec<Operation> {
             .by("alice")
             .keeps("application", "/application_credential/id")
             .keeps("access_rule", "/application_credential/access_rules/0/id")
-            .tells(created("application_credential", "{application}").initiated_by("alice")),
+            .tells(
+                created("application_credential", "{application}")
+                    .initiated_by("alice")
+                    .names_in_cadf(&[("resource.name", "ci")]),
+            ),
         delete("delete an application credential", "/users/{alice}/application_credentials/{application}")
             .by("alice")
-            .tells(deleted("application_credential", "{application}").initiated_by("alice")),
+            .tells(
+                deleted("application_credential", "{application}")
+                    .initiated_by("alice")
+                    .names_in_cadf(&[("resource.name", "ci")]),
+            ),
         delete("delete an access rule", "/users/{alice}/access_rules/{access_rule}")
             .by("alice")
             .tells(deleted("access_rule", "{access_rule}").initiated_by("alice")),
         post("create a trust", "/OS-TRUST/trusts", trust)
             .by("alice")
             .keeps("trust", "/trust/id")
-            .tells(created("OS-TRUST:trust", "{trust}").initiated_by("alice")),
+            .tells(created("OS-TRUST:trust", "{trust}").initiated_by("alice").names(&TRUST)),
         delete("delete a trust", "/OS-TRUST/trusts/{trust}")
             .by("alice")
-            .tells(deleted("OS-TRUST:trust", "{trust}").initiated_by("alice")),
+            .tells(deleted("OS-TRUST:trust", "{trust}").initiated_by("alice").names(&TRUST)),
     ]
 }
 

@@ -5,6 +5,9 @@ use serde_json::json;
 use super::{created, delete, deleted, patch, post, put_body, updated};
 use crate::operation::Operation;
 
+/// An endpoint has no name of its own.
+const ENDPOINT: [(&str, &str); 1] = [("resource.name", "cash public north")];
+
 pub(super) fn operations() -> Vec<Operation> {
     [catalogue(), policies(), consumers(), untold()].concat()
 }
@@ -12,20 +15,21 @@ pub(super) fn operations() -> Vec<Operation> {
 fn catalogue() -> Vec<Operation> {
     let endpoint = json!({"endpoint": {"service_id": "{till}", "region_id": "north", "interface": "public", "url": "http://till.example.org"}});
     vec![
-        post("create a region", "/regions", json!({"region": {"id": "north"}})).tells(created("region", "north")),
+        post("create a region", "/regions", json!({"region": {"id": "north"}}))
+            .tells(created("region", "north").names(&[("resource.name", "north")])),
         patch("change a region", "/regions/north", json!({"region": {"description": "up"}}))
-            .tells(updated("region", "north")),
+            .tells(updated("region", "north").names(&[("resource.name", "north")])),
         post("create a service", "/services", json!({"service": {"type": "till", "name": "till"}}))
             .keeps("till", "/service/id")
             .tells(created("service", "{till}").names(&[("resource.name", "till")])),
         patch("rename a service", "/services/{till}", json!({"service": {"name": "cash"}}))
-            .tells(updated("service", "{till}").names(&[("resource.name", "cash")])),
+            .tells(updated("service", "{till}").renamed("till", "cash")),
         post("create an endpoint", "/endpoints", endpoint)
             .keeps("endpoint", "/endpoint/id")
-            .tells(created("endpoint", "{endpoint}")),
+            .tells(created("endpoint", "{endpoint}").names(&ENDPOINT)),
         patch("change an endpoint", "/endpoints/{endpoint}", json!({"endpoint": {"url": "https://till.example.org"}}))
-            .tells(updated("endpoint", "{endpoint}")),
-        delete("delete an endpoint", "/endpoints/{endpoint}").tells(deleted("endpoint", "{endpoint}")),
+            .tells(updated("endpoint", "{endpoint}").names(&ENDPOINT)),
+        delete("delete an endpoint", "/endpoints/{endpoint}").tells(deleted("endpoint", "{endpoint}").names(&ENDPOINT)),
     ]
 }
 

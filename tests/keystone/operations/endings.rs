@@ -16,7 +16,8 @@ fn things() -> Vec<Operation> {
         ),
         delete("delete a service", "/services/{till}")
             .tells(deleted("service", "{till}").names(&[("resource.name", "cash")])),
-        delete("delete a region", "/regions/north").tells(deleted("region", "north")),
+        delete("delete a region", "/regions/north")
+            .tells(deleted("region", "north").names(&[("resource.name", "north")])),
         delete("delete a group", "/groups/{admins}")
             .tells(deleted("group", "{admins}").names(&[("resource.name", "operators")])),
         delete("delete a user who has a role", "/users/{alice}")
@@ -42,12 +43,14 @@ fn a_domain_and_what_is_in_it() -> Vec<Operation> {
             updated("group", "{guests}")
                 .in_basic("member.kind", "user")
                 .in_basic("member.id", "{bob}")
+                .in_basic("member.name", "robert")
                 .in_basic("member.operation", "added")
+                .changes("change.added", json!([{"id": "{bob}", "name": "robert"}]))
                 .names(&[("resource.name", "guests")]),
         ),
         delete("delete a domain that is enabled", "/domains/{shop}").answered(403),
         patch("disable a domain", "/domains/{shop}", json!({"domain": {"enabled": false}}))
-            .tells(updated("project", "{shop}").names(&[("resource.name", "store")]))
+            .tells(updated("project", "{shop}").changes("change.enabled", false).names(&[("resource.name", "store")]))
             .tells(updated("domain", "{shop}").changes("change.enabled", false).names(&[("resource.name", "store")])),
         // Who did it is told of the domain alone, which is a project as well; not of what was in it.
         delete("delete a domain", "/domains/{shop}")

@@ -28,11 +28,11 @@ fn places() -> Vec<Operation> {
         patch("describe a project", "/projects/{web}", json!({"project": {"description": "the shop's site"}}))
             .tells(updated("project", "{web}").names(&[("resource.name", "web")])),
         patch("rename a project", "/projects/{web}", json!({"project": {"name": "site"}}))
-            .tells(updated("project", "{web}").names(&[("resource.name", "site")])),
+            .tells(updated("project", "{web}").renamed("web", "site")),
         // A domain is a project as well.
         patch("rename a domain", "/domains/{shop}", json!({"domain": {"name": "store"}}))
-            .tells(updated("project", "{shop}").names(&[("resource.name", "store")]))
-            .tells(updated("domain", "{shop}").names(&[("resource.name", "store")])),
+            .tells(updated("project", "{shop}").renamed("shop", "store"))
+            .tells(updated("domain", "{shop}").renamed("shop", "store")),
         post(
             "create a project whose name is taken",
             "/projects",
@@ -53,7 +53,7 @@ fn people() -> Vec<Operation> {
             .keeps("bob", "/user/id")
             .tells(created("user", "{bob}").names(&[("resource.name", "bob")])),
         patch("rename a user", "/users/{bob}", json!({"user": {"name": "robert"}}))
-            .tells(updated("user", "{bob}").names(&[("resource.name", "robert")])),
+            .tells(updated("user", "{bob}").renamed("bob", "robert")),
         patch("disable a user", "/users/{bob}", json!({"user": {"enabled": false}}))
             .tells(updated("user", "{bob}").changes("change.enabled", false).names(&[("resource.name", "robert")])),
         patch("enable a user", "/users/{bob}", json!({"user": {"enabled": true}}))
@@ -69,13 +69,20 @@ fn people() -> Vec<Operation> {
     ]
 }
 
+/// Where the event says who came into a group, or left it.
+pub(super) fn field(operation: &str) -> &'static str {
+    if operation == "added" { "change.added" } else { "change.removed" }
+}
+
 fn groups() -> Vec<Operation> {
     let group = json!({"group": {"name": "admins", "domain_id": "{shop}"}});
     let member = |operation: &'static str| {
         updated("group", "{admins}")
             .in_basic("member.kind", "user")
             .in_basic("member.id", "{alice}")
+            .in_basic("member.name", "alice")
             .in_basic("member.operation", operation)
+            .changes(field(operation), json!([{"id": "{alice}", "name": "alice"}]))
             .names(&[("resource.name", "operators")])
     };
     vec![
@@ -83,7 +90,7 @@ fn groups() -> Vec<Operation> {
             .keeps("admins", "/group/id")
             .tells(created("group", "{admins}").names(&[("resource.name", "admins")])),
         patch("rename a group", "/groups/{admins}", json!({"group": {"name": "operators"}}))
-            .tells(updated("group", "{admins}").names(&[("resource.name", "operators")])),
+            .tells(updated("group", "{admins}").renamed("admins", "operators")),
         put("add a user to a group", "/groups/{admins}/users/{alice}").tells(member("added")),
         delete("remove a user from a group", "/groups/{admins}/users/{alice}").tells(member("removed")),
         put("add the user to the group again", "/groups/{admins}/users/{alice}").tells(member("added")),
@@ -99,7 +106,7 @@ fn roles() -> Vec<Operation> {
             .keeps("clerk", "/role/id")
             .tells(created("role", "{clerk}").names(&[("resource.name", "clerk")])),
         patch("rename a role", "/roles/{cashier}", json!({"role": {"name": "seller"}}))
-            .tells(updated("role", "{cashier}").names(&[("resource.name", "seller")])),
+            .tells(updated("role", "{cashier}").renamed("cashier", "seller")),
         put("imply a role", "/roles/{clerk}/implies/{cashier}").answered(201),
         delete("imply it no more", "/roles/{clerk}/implies/{cashier}"),
         delete("delete a role", "/roles/{clerk}")

@@ -39,25 +39,27 @@ pub(crate) fn successes() -> Vec<Operation> {
 /// `keystone-manage bootstrap`, then the administrator's first login, where it is told, and the user that the daemon
 /// could log in as.
 pub(crate) fn setting_up(told: &[Telling]) -> Operation {
-    let made = |kind: &str, id: &str| created(kind, id).by_keystone();
+    let made = |kind: &str, id: &str, name: &str| created(kind, id).by_keystone().names(&[("resource.name", name)]);
+    let names =
+        [("assignment.role.name", "admin"), ("assignment.user.name", "admin"), ("assignment.project.name", "admin")];
     let admin = [("role", "{role_admin}"), ("user", "{admin}"), ("project", "{admin_project}")];
-    let roles = ["reader", "member", "manager", "admin", "service"].map(|name| ("role", format!("{{role_{name}}}")));
+    let roles = ["reader", "member", "manager", "admin", "service"].map(|name| (name, format!("{{role_{name}}}")));
     let catalogue = [
-        ("region", "RegionOne".to_owned()),
-        ("service", "{bootstrap_service}".to_owned()),
-        ("endpoint", "{bootstrap_endpoint}".to_owned()),
+        ("region", "RegionOne", "RegionOne"),
+        ("service", "{bootstrap_service}", "keystone"),
+        ("endpoint", "{bootstrap_endpoint}", "keystone public RegionOne"),
     ];
     // What is granted in the system is not told; nor that one role implies another.
     let mut operation = Operation::new("set up", Method::GET, "", None)
-        .tells(made("domain", "default"))
-        .tells(made("project", "{admin_project}"))
-        .tells(made("user", "{admin}"));
-    operation.told.extend(roles.map(|(kind, id)| made(kind, &id)));
-    operation.told.push(Telling::of_grant("created", &admin, false).by_keystone());
-    operation.told.extend(catalogue.map(|(kind, id)| made(kind, &id)));
+        .tells(made("domain", "default", "Default"))
+        .tells(made("project", "{admin_project}", "admin"))
+        .tells(made("user", "{admin}", "admin"));
+    operation.told.extend(roles.map(|(name, id)| made("role", &id, name)));
+    operation.told.push(Telling::of_grant("created", &admin, false).by_keystone().names(&names));
+    operation.told.extend(catalogue.map(|(kind, id, name)| made(kind, id, name)));
     operation.told.extend_from_slice(told);
     operation
-        .tells(created("user", "{reader_user}"))
+        .tells(created("user", "{reader_user}").names(&[("resource.name", "cadfd")]))
         .does("slack granted {role_admin} to {admin} on {admin_project}")
         .does("PUT /grants/{admin_project}/{admin}/{role_admin} {\"inherited\":false}")
 }
