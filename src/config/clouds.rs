@@ -270,14 +270,12 @@ impl Part<'_> {
     }
 
     fn auth(&self, key: &str, node: &Node, found: &mut Found) {
-        match AUTH.iter().find(|(name, _)| *name == key) {
-            Some((_, ours)) => self.take(&["auth", key], node, ours, found),
-            None => {
-                let near = nearest(key, AUTH.iter().map(|(name, _)| *name));
-                let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                self.problem(&["auth", key], format!("`{key}` in `auth` is not known to cadfd{hint}"));
-            }
+        if let Some((_, ours)) = AUTH.iter().find(|(name, _)| *name == key) {
+            return self.take(&["auth", key], node, ours, found);
         }
+        let near = nearest(key, AUTH.iter().map(|(name, _)| *name));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        self.problem(&["auth", key], format!("`{key}` in `auth` is not known to cadfd{hint}"));
     }
 
     /// The certificate is verified, always.

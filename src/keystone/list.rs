@@ -17,7 +17,7 @@ use super::session::Session;
 use super::thing::{self, Page, Wire};
 use super::{Client, can_be_asked};
 
-/// A page of a listing, in bytes. Where Keystone has no list_limit, that is the whole listing.
+/// A page of a listing, in bytes. Where Keystone has no `list_limit`, that is the whole listing.
 const PAGE_LIMIT: usize = 16 << 20;
 
 /// A listing of more pages is taken for one without end.
@@ -150,7 +150,9 @@ impl Client {
             let things: Result<Vec<_>, _> = wires.into_iter().map(|wire| self.thing(kind, wire, &what)).collect();
             let things = things?;
             if kind == Kind::Service {
-                things.iter().for_each(|service| self.remember_service(service));
+                for service in &things {
+                    self.remember_service(service);
+                }
             }
             each(things).await;
         }

@@ -47,13 +47,13 @@ pub(super) struct Token {
 
 /// Logs in.
 pub(super) async fn log_in(asker: &Asker, settings: &Settings, auth_url: &Url) -> Result<Token, Failure> {
-    let asked = Instant::now();
+    let began = Instant::now();
     let request = asker.http.post(below(auth_url, &["auth", "tokens"])).json(&body(settings));
     let answer = asker.send(request, None, LOGIN_LIMIT, "log in").await?;
     if !matches!(answer.status.as_u16(), 200 | 201) {
         return Err(Failure::of_login(answer.status, answer.said));
     }
-    read(&answer, settings, auth_url, asked)
+    read(&answer, settings, auth_url, began)
 }
 
 fn body(settings: &Settings) -> Value {
@@ -152,7 +152,7 @@ fn garbage(reason: impl Into<String>) -> Failure {
     Failure::Garbage { what: "log in".to_owned(), reason: reason.into() }
 }
 
-fn read(answer: &Answer, settings: &Settings, auth_url: &Url, asked: Instant) -> Result<Token, Failure> {
+fn read(answer: &Answer, settings: &Settings, auth_url: &Url, began: Instant) -> Result<Token, Failure> {
     let id = answer.headers.get("x-subject-token").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if id.is_empty() {
         return Err(garbage("no X-Subject-Token in its head"));
@@ -165,8 +165,8 @@ fn read(answer: &Answer, settings: &Settings, auth_url: &Url, asked: Instant) ->
         endpoint: endpoint(&token.catalog, settings, auth_url)?,
         user: token.user.id,
         domain: token.domain.map(|domain| domain.id),
-        renew: asked + (left - MARGIN.min(left / 10)),
-        end: asked + left,
+        renew: began + left.saturating_sub(MARGIN.min(left / 10)),
+        end: began + left,
     })
 }
 

@@ -66,7 +66,7 @@ pub struct Odd {
 impl Default for Odd {
     fn default() -> Self {
         Self {
-            token_lifetime: Duration::from_secs(3600),
+            token_lifetime: Duration::from_hours(1),
             refuse_tokens: false,
             refuse_logins: false,
             forbidden: Vec::new(),
@@ -304,72 +304,74 @@ fn respond(shared: &Shared, method: &Method, uri: &Uri, headers: &HeaderMap, bod
 
 fn log_in(known: &mut Known, body: &[u8]) -> Response {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return error(400, "not JSON") };
-    let identity = &body["auth"]["identity"];
-    let user = json!({"name": USER, "domain": {"name": "Default"}});
-    let is_user = |given: &Value| {
-        given["id"] == USER_ID || (given["name"] == user["name"] && given["domain"]["name"] == user["domain"]["name"])
-    };
-    let credential = &identity["application_credential"];
-    let accepted = match identity["methods"][0].as_str() {
-        Some("password") => {
-            let given = &identity["password"]["user"];
-            is_user(given) && given["password"] == PASSWORD
-        }
-        Some("application_credential") => {
-            let by_id = credential["id"] == CREDENTIAL_ID;
-            let by_name = credential["name"] == CREDENTIAL && is_user(&credential["user"]);
-            // Keystone refuses a scope beside it.
-            (by_id || by_name) && credential["secret"] == CREDENTIAL_SECRET && body["auth"]["scope"].is_null()
-        }
+    let (identity, scope) = (&body["auth"]["identity"], &body["auth"]["scope"]);
+    let secret = match identity["methods"][0].as_str() {
+        Some("password") => &identity["password"]["user"]["password"],
+        Some("application_credential") => &identity["application_credential"]["secret"],
         _ => return error(400, "no method"),
     };
-    let scope = &body["auth"]["scope"];
-    let scope_is_known = match scope.as_object().map(|scope| scope.keys().map(String::as_str).collect::<Vec<_>>()) {
-        None => true,
-        Some(keys) => match keys[..] {
-            ["system"] => *scope == json!({"system": {"all": true}}),
-            ["domain"] => scope["domain"]["id"] == "default" || scope["domain"]["name"] == "Default",
-            ["project"] => {
-                let project = &scope["project"];
-                project["id"] == PROJECT_ID || (project["name"] == "service" && project["domain"]["id"] == "default")
-            }
-            _ => return error(400, "one scope"),
-        },
-    };
-    if !accepted || !scope_is_known || known.odd.refuse_logins {
+    if !is_known(identity, scope) || !is_in_scope(scope) || known.odd.refuse_logins {
         // Echoes all it got: nobody must pass the secrets on.
-        return error(
-            401,
-            &format!("The request you have made requires authentication: {PASSWORD} {CREDENTIAL_SECRET}"),
-        );
+        let secret = secret.as_str().unwrap_or("none");
+        return error(401, &format!("The request you have made requires authentication: {secret}"));
     }
     if let Some(garbage) = &known.odd.login_garbage {
         return (StatusCode::CREATED, [("x-subject-token", "gAAAA-none")], garbage.clone()).into_response();
     }
-    let now = Timestamp::now();
+    known.issued += 1;
+    let id = format!("gAAAA-token-{}", known.issued);
+    known.tokens.push(id.clone());
+    let token = token(&known.odd, identity, scope);
+    (StatusCode::CREATED, [("x-subject-token", id)], axum::Json(json!({"token": token}))).into_response()
+}
+
+/// Whether it is who it says.
+fn is_known(identity: &Value, scope: &Value) -> bool {
+    let is_user = |given: &Value| {
+        given["id"] == USER_ID || (given["name"] == USER && given["domain"] == json!({"name": "Default"}))
+    };
+    if identity["methods"] == json!(["password"]) {
+        let given = &identity["password"]["user"];
+        return is_user(given) && given["password"] == PASSWORD;
+    }
+    let given = &identity["application_credential"];
+    let by_name = given["name"] == CREDENTIAL && is_user(&given["user"]);
+    // Keystone refuses a scope beside it.
+    (given["id"] == CREDENTIAL_ID || by_name) && given["secret"] == CREDENTIAL_SECRET && scope.is_null()
+}
+
+/// Whether it may have a token for that.
+fn is_in_scope(scope: &Value) -> bool {
+    let is_default = |domain: &Value| domain["id"] == "default" || domain["name"] == "Default";
+    let is_service = |project: &Value| project["name"] == "service" && is_default(&project["domain"]);
+    scope.is_null()
+        || *scope == json!({"system": {"all": true}})
+        || scope.as_object().is_some_and(|scope| scope.len() == 1)
+            && (is_default(&scope["domain"]) || scope["project"]["id"] == PROJECT_ID || is_service(&scope["project"]))
+}
+
+fn token(odd: &Odd, identity: &Value, scope: &Value) -> Value {
     // Its clock is an hour slow.
-    let issued = now - Duration::from_secs(3600);
+    let issued = Timestamp::now() - Duration::from_hours(1);
+    let domain = json!({"id": "default", "name": "Default"});
     let mut token = json!({
         "methods": identity["methods"],
-        "user": {"id": USER_ID, "name": USER, "domain": {"id": "default", "name": "Default"}, "password_expires_at": null},
+        "user": {"id": USER_ID, "name": USER, "domain": domain, "password_expires_at": null},
         "audit_ids": ["x"],
         "issued_at": issued.to_string(),
-        "expires_at": (issued + known.odd.token_lifetime).to_string(),
+        "expires_at": (issued + odd.token_lifetime).to_string(),
     });
     if scope["domain"].is_object() {
-        token["domain"] = json!({"id": "default", "name": "Default"});
+        token["domain"] = domain;
     }
-    if let Some(catalog) = &known.odd.catalog {
+    if let Some(catalog) = &odd.catalog {
         let endpoint = |(interface, region, url): &(String, String, String)| json!({"id": "e", "interface": interface, "region": region, "region_id": region, "url": url});
         let endpoints: Vec<_> = catalog.iter().map(endpoint).collect();
         let nova =
             json!({"type": "compute", "name": "nova", "endpoints": [{"interface": "public", "url": "http://x/"}]});
         token["catalog"] = json!([nova, {"type": "identity", "name": "keystone", "endpoints": endpoints}]);
     }
-    known.issued += 1;
-    let id = format!("gAAAA-token-{}", known.issued);
-    known.tokens.push(id.clone());
-    (StatusCode::CREATED, [("x-subject-token", id)], axum::Json(json!({"token": token}))).into_response()
+    token
 }
 
 fn read(known: &Known, path: &str, query: &[(String, String)]) -> Response {
@@ -433,11 +435,8 @@ fn listing(known: &Known, path: &str, key: &str, mut things: Vec<Value>, query: 
         things = rest;
         if things.len() > size {
             things.truncate(size);
-            let filter: String = query
-                .iter()
-                .filter(|(name, _)| name != "marker")
-                .map(|(name, value)| format!("{name}={value}&"))
-                .collect();
+            let others = query.iter().filter(|(name, _)| name != "marker");
+            let filter = others.fold(String::new(), |filter, (name, value)| filter + name + "=" + value + "&");
             let next = format!("/v3/{path}?{filter}marker={}", marker + size);
             links["next"] = known.odd.next.clone().unwrap_or(next).into();
         }
