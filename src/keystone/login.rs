@@ -165,7 +165,7 @@ fn read(answer: &Answer, settings: &Settings, auth_url: &Url, began: Instant) ->
         endpoint: endpoint(&token.catalog, settings, auth_url)?,
         user: token.user.id,
         domain: token.domain.map(|domain| domain.id),
-        renew: began + left.saturating_sub(MARGIN.min(left / 10)),
+        renew: began + fresh_for(left),
         end: began + left,
     })
 }
@@ -191,6 +191,11 @@ fn lifetime(token: &Body) -> Result<Duration, Failure> {
         .filter(|left| !left.is_zero())
         .map(|left| left.min(LONGEST))
         .ok_or_else(|| garbage("a token that ends before it begins"))
+}
+
+/// How long a token that lasts so long is used before the next one is asked for.
+fn fresh_for(left: Duration) -> Duration {
+    left.saturating_sub(MARGIN.min(left / 10))
 }
 
 /// Keystone's own endpoint; `auth_url` where the token brings none along.
@@ -240,4 +245,69 @@ pub(super) fn below(endpoint: &Url, path: &[&str]) -> Url {
         segments.pop_if_empty().extend(path);
     }
     url
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_address_of_keystone_becomes_that_of_version_3() {
+        for (text, expected) in [
+            ("https://h:5000", "https://h:5000/v3"),
+            ("https://h:5000/", "https://h:5000/v3"),
+            ("https://h/identity/", "https://h/identity/v3"),
+            ("https://h/identity/v3/", "https://h/identity/v3"),
+            ("http://h:35357/v2.0", "http://h:35357/v3"),
+            ("https://h/v3x?a=b#c", "https://h/v3x/v3"),
+        ] {
+            assert_eq!(versioned(&url(text)).as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_path_stays_one_segment() {
+        let at = |id: &str| below(&url("https://h/identity/v3"), &["users", id]).to_string();
+        assert_eq!(at("u1"), "https://h/identity/v3/users/u1");
+        assert_eq!(at("a/../b?c#d%2F"), "https://h/identity/v3/users/a%2F..%2Fb%3Fc%23d%252F");
+        assert_eq!(at("ü b"), "https://h/identity/v3/users/%C3%BC%20b");
+    }
+
+    #[test]
+    fn a_token_is_renewed_a_minute_or_a_tenth_before_it_ends() {
+        for (left, fresh) in [(3600, 3540), (600, 540), (300, 270), (10, 9)] {
+            assert_eq!(fresh_for(Duration::from_secs(left)), Duration::from_secs(fresh), "{left}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_the_difference_of_the_servers_own_times() {
+        let token = |issued: Option<&str>, expires: &str| Body {
+            expires_at: expires.into(),
+            issued_at: issued.map(str::to_owned),
+            user: Id { id: "u".into() },
+            domain: None,
+            catalog: Vec::new(),
+        };
+        let of = |issued: &str, expires: &str| lifetime(&token(Some(issued), expires));
+        // Another century's clock.
+        let hour = of("1999-01-01T00:00:00.000000Z", "1999-01-01T01:00:00.000000Z");
+        assert_eq!(hour, Ok(Duration::from_hours(1)));
+        assert_eq!(of("2026-01-01T00:00:00Z", "2126-01-01T00:00:00Z"), Ok(LONGEST));
+        for (issued, expires) in [
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+            ("2026-01-01T00:00:01Z", "2026-01-01T00:00:00Z"),
+            ("soon", "2026-01-01T00:00:00Z"),
+        ] {
+            assert!(of(issued, expires).is_err(), "{issued} {expires}");
+        }
+        assert_eq!(lifetime(&token(None, "2999-01-01T00:00:00Z")), Ok(LONGEST));
+        assert!(lifetime(&token(None, "1999-01-01T00:00:00Z")).is_err());
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -87,8 +87,8 @@ struct Known {
     things: BTreeMap<(String, String), Value>,
     /// Users' ids by their group's.
     members: BTreeMap<String, Vec<String>>,
-    /// Tokens that are good.
-    tokens: Vec<String>,
+    /// Tokens that are good, and until when.
+    tokens: Vec<(String, Instant)>,
     issued: usize,
     odd: Odd,
 }
@@ -287,7 +287,9 @@ fn respond(shared: &Shared, method: &Method, uri: &Uri, headers: &HeaderMap, bod
         return error(405, "cadfd reads, and does nothing else");
     }
     let token = header(headers, "x-auth-token");
-    if known.odd.refuse_tokens || !known.tokens.contains(&token) {
+    let now = Instant::now();
+    let is_good = known.tokens.iter().any(|(good, until)| *good == token && now < *until);
+    if known.odd.refuse_tokens || !is_good {
         return error(401, &format!("The request you have made requires authentication, {token}."));
     }
     let below =
@@ -320,7 +322,8 @@ fn log_in(known: &mut Known, body: &[u8]) -> Response {
     }
     known.issued += 1;
     let id = format!("gAAAA-token-{}", known.issued);
-    known.tokens.push(id.clone());
+    let until = Instant::now() + known.odd.token_lifetime;
+    known.tokens.push((id.clone(), until));
     let token = token(&known.odd, identity, scope);
     (StatusCode::CREATED, [("x-subject-token", id)], axum::Json(json!({"token": token}))).into_response()
 }
