@@ -129,7 +129,9 @@ fn what_an_update_changed_is_found_out() {
             json!({"derived": true, "enabled": null, "name": null, "old_name": null, "added": [], "removed": []});
         let with = |changes: &[(&str, Value)]| {
             let mut change = none.clone();
-            changes.iter().for_each(|(key, value)| change[key] = value.clone());
+            for (key, value) in changes {
+                change[key] = value.clone();
+            }
             change
         };
         assert_eq!(update(happened("user", "updated", "u1")).await, Value::Null, "nothing that is looked at");

@@ -211,8 +211,9 @@ impl Lives {
     fn look_busy(&self, life: &Life) {
         let lived = life.began.elapsed();
         if lived > LONG_LIFE {
-            let work = WORK.as_secs_f64() * life.daemon.out().lines().count() as f64;
-            let share = (life.daemon.cpu_time().as_secs_f64() - work).max(0.0) / lived.as_secs_f64();
+            let events = u32::try_from(life.daemon.out().lines().count()).unwrap();
+            let idle = life.daemon.cpu_time().saturating_sub(WORK * events);
+            let share = idle.as_secs_f64() / lived.as_secs_f64();
             self.stage.note_busy(share);
             assert!(share < BUSY, "it used {share:.2} of a processor for {lived:?}:\n{}", life.daemon.log());
         }
