@@ -234,13 +234,14 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
         ("jenkins.token", "token"),
         ("slack.url", "https://hooks.slack.com/services/T/B/x"),
         ("cmdb.token", "token"),
+        ("keystone.password", "password"),
     ];
     for (name, secret) in secrets {
         fs::write(dir.path().join(name), secret).unwrap();
     }
     let (rules, settings): (Vec<_>, Vec<_>) =
         readme_blocks("toml").into_iter().partition(|block| block.contains("[[rule]]"));
-    assert_eq!((rules.len(), settings.len()), (5, 1));
+    assert_eq!((rules.len(), settings.len()), (6, 2));
     let shipped = include_str!("../../config/rules.d/10-examples.toml");
     for rules in &rules {
         let off: Vec<_> = rules.lines().map(|line| format!("# {line}").trim_end().to_owned()).collect();
@@ -252,9 +253,10 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
         fs::write(dir.path().join(format!("rules.d/{at}.toml")), rules).unwrap();
     }
     let path = dir.path().join("cadfd.toml");
-    fs::write(&path, settings[0].replace("/etc/cadfd", dir.path().to_str().unwrap())).unwrap();
+    fs::write(&path, settings.concat().replace("/etc/cadfd", dir.path().to_str().unwrap())).unwrap();
     let config = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.rules.len(), 7);
+    assert_eq!(config.rules.len(), 8);
+    assert!(config.keystone.is_some());
     // Each of them does something on a captured event.
     let planned: Vec<_> = sample::typical().flat_map(|event| config.rules.plan(event, false).planned).collect();
     for rule in config.rules.rules() {

@@ -128,13 +128,13 @@ pub(super) fn learn(event: &Event, book: &mut Book, received: Timestamp) -> Vec<
     if initiator.federation.is_none()
         && let (Some(id), Some(name)) = (&initiator.id, &initiator.name)
     {
-        learnt.extend(book.learn(named(Kind::User, id, name), How::Event, at));
+        learnt.extend(book.hear(Kind::User, id, name, at));
     }
     // Where a login named a domain with its id; never over what Keystone itself said.
     if let (Some(id), Some(name)) = (&initiator.domain_id, &initiator.domain_name)
         && book.get(Kind::Domain, id).is_none_or(|known| known.how == How::Event)
     {
-        learnt.extend(book.learn(named(Kind::Domain, id, name), How::Event, at));
+        learnt.extend(book.hear(Kind::Domain, id, name, at));
     }
     match (subject(event), event.operation.as_str()) {
         (Some((kind, id)), "deleted") if event.outcome != Outcome::Failure => learnt.extend(book.delete(kind, id, at)),
@@ -142,11 +142,6 @@ pub(super) fn learn(event: &Event, book: &mut Book, received: Timestamp) -> Vec<
         _ => {}
     }
     learnt
-}
-
-fn named(kind: Kind, id: &str, name: &str) -> Thing {
-    let (id, name) = (id.to_owned(), Some(name.to_owned()));
-    Thing { kind, id, name, domain_id: None, enabled: None, members: None }
 }
 
 /// Writes what the update changed into the event, if Keystone has told of the thing since it was `asked`.

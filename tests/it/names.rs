@@ -1,13 +1,14 @@
 //! Names in the whole daemon, against a stand-in for Keystone and all that can happen to it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cadfd::name::{Kind, Thing};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, Vhost};
-use crate::daemon::{Site, assert_whole, eventually, of_type};
+use crate::daemon::{Site, assert_whole, eventually, message_ids, of_type};
 use crate::notification::{ADMIN, Notification, cadf, ids, user_deleted};
 use crate::run_test;
 use crate::standins::keystone::{self, Odd};
@@ -192,7 +193,8 @@ fn keystone_in_trouble_holds_up_nothing_and_is_said_once() {
                 Some(fault) => keystone.fault(fault).await,
                 None => keystone.odd(|odd| odd.login_garbage = Some("<html>a portal</html>".into())),
             }
-            let settings = format!("{}timeout = \"300ms\"\nwait = \"200ms\"\n", keystone.settings());
+            // Were each to wait, the test would take longer than it may.
+            let settings = format!("{}timeout = \"300ms\"\nwait = \"2s\"\n", keystone.settings());
             let site = Site::new(&vhost).settings(&settings).rules(LOG);
             let mut daemon = site.consuming().await;
             // One at a time, or each would wait with the others.
@@ -209,6 +211,53 @@ fn keystone_in_trouble_holds_up_nothing_and_is_said_once() {
             assert_whole(&site.trail(), &ids(&messages));
         });
     }
+}
+
+#[test]
+fn a_slow_keystone_is_waited_for_once_and_its_answers_are_learnt() {
+    run_test(async || {
+        let vhost = vhost().await;
+        let keystone = Keystone::start().await;
+        (0..200).for_each(|n| keystone.put(&user(&format!("u{n}"), &format!("name {n}"))));
+        let settings = format!("{}list_every = \"0s\"\nwait = \"1s\"\n", keystone.settings());
+        let site = Site::new(&vhost).settings(&settings).rules(LOG);
+        let daemon = site.consuming().await;
+        published(&vhost, &site, &[failed_login("u0")]).await;
+        keystone.fault(Fault::Slow(Duration::from_millis(1500))).await;
+        // One at a time. Were each to wait, the test would take longer than it may.
+        let messages: Vec<_> = (1..200).map(|n| failed_login(&format!("u{n}"))).collect();
+        for message in &messages {
+            vhost.publish("cadfd", std::slice::from_ref(message)).await;
+            site.wait_events(&ids(std::slice::from_ref(message))).await;
+        }
+        let known = async |id: &str| site.cadfd(&["names", "show", id]).await.status.success();
+        while !known("u1").await {}
+        keystone.heal().await;
+        let late = failed_login("u1");
+        let trail = published(&vhost, &site, std::slice::from_ref(&late)).await;
+        assert_eq!(of(&trail, &late)["initiator"]["name"], "name 1");
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn what_waits_for_a_name_is_not_overtaken() {
+    run_test(async || {
+        let vhost = vhost().await;
+        let keystone = Keystone::start().await;
+        let settings = format!("{}list_every = \"0s\"\nwait = \"30s\"\n", keystone.settings());
+        let site = Site::new(&vhost).settings(&settings).rules(LOG);
+        let daemon = site.consuming().await;
+        keystone.fault(Fault::Slow(Duration::from_secs(1))).await;
+        let (waits, follows) = (failed_login("u1"), user_deleted("u2"));
+        vhost.publish("cadfd", std::slice::from_ref(&waits)).await;
+        // It is being asked for when the next batch comes, which asks for nothing.
+        keystone.wait_for_attempts(1).await;
+        let messages = [waits, follows];
+        let trail = published(&vhost, &site, &messages[1..]).await;
+        assert_eq!(message_ids(&trail), ids(&messages));
+        daemon.stop().await;
+    });
 }
 
 #[test]
