@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::broker::Broker;
-use crate::daemon::{Site, eventually, message_ids, of_type};
+use crate::daemon::of_type;
 use crate::ground::Ground;
 use crate::run_test;
 use crate::standins::Fault as Trouble;
@@ -146,40 +145,5 @@ fn a_store_of_a_newer_version_is_refused() {
         assert_eq!(daemon.ended().await.code(), Some(1));
         let log = daemon.log_to_end().await;
         assert!(log.contains("has schema version 99") && log.contains("install the newer cadfd again"), "{log}");
-    });
-}
-
-#[test]
-fn two_daemons_share_a_queue_and_one_is_killed() {
-    run_test(async || {
-        let vhost = Broker::shared().vhost();
-        vhost.declare("cadfd").await;
-        // Small batches, so that each gets some.
-        let site = || {
-            let mut site = Site::new(&vhost);
-            site.rewrite_settings("[rabbitmq]\n", "[rabbitmq]\nprefetch = 5\nbatch = 2\n");
-            site
-        };
-        let sites = [site(), site()];
-        let (first, second) = (sites[0].consuming().await, sites[1].consuming().await);
-        let ids: Vec<_> = (0..600).map(|n| format!("cadfd000-0000-4000-8000-{n:012x}")).collect();
-        let bodies: Vec<_> = ids.iter().map(|id| crate::ground::body(id, 0)).collect();
-        vhost.publish("cadfd", &bodies[..300]).await;
-        sites[0].wait_trail(|trail| !message_ids(trail).is_empty()).await;
-        first.kill().await;
-        vhost.publish("cadfd", &bodies[300..]).await;
-        eventually(|| (vhost.held("cadfd.info") == 0).then_some(())).await;
-        second.stop().await;
-        // What the killed one had committed and not yet written or acknowledged.
-        let first = sites[0].consuming().await;
-        sites[0].wait_settled().await;
-        first.stop().await;
-        let both: Vec<_> = sites.iter().map(|site| message_ids(&site.trail())).collect();
-        assert!(both.iter().all(|ids| !ids.is_empty()));
-        for id in &ids {
-            let counts = both.iter().map(|known| known.iter().filter(|known| *known == id).count()).collect::<Vec<_>>();
-            assert!(counts.iter().all(|count| *count <= 1), "{id}: {counts:?}");
-            assert!(counts.iter().sum::<usize>() >= 1, "{id} is lost");
-        }
     });
 }

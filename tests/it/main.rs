@@ -41,6 +41,7 @@ mod reload;
 mod standins;
 mod tmpfs;
 mod trail;
+mod two;
 mod vhost;
 
 use std::time::Duration;

@@ -37,6 +37,8 @@ pub(crate) enum QueueType {
     Durable,
     /// With `rabbit_quorum_queue = true`.
     Quorum,
+    /// Classic and durable, and one consumer at a time is given messages. Nobody but an operator declares that.
+    SingleActive,
 }
 
 /// A virtual host for one test, with what Keystone would do in it.
@@ -179,6 +181,9 @@ impl Vhost {
         channel.exchange_declare("keystone".into(), ExchangeKind::Topic, exchange, arguments()).await.unwrap();
         let options = QueueDeclareOptions { durable, ..QueueDeclareOptions::default() };
         let mut queue_arguments = arguments();
+        if queue_type == QueueType::SingleActive {
+            queue_arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+        }
         if queue_type == QueueType::Quorum {
             queue_arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         }

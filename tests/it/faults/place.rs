@@ -71,7 +71,7 @@ impl Place {
     /// gone; it seems to write down a moment later which folder is the queue's. That is not what is tested here.
     pub(crate) fn settling(&self) -> Duration {
         match self.queue {
-            QueueType::Transient | QueueType::Durable => Duration::ZERO,
+            QueueType::Transient | QueueType::Durable | QueueType::SingleActive => Duration::ZERO,
             QueueType::Quorum => Duration::from_secs(3),
         }
     }
