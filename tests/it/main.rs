@@ -38,6 +38,7 @@ mod process;
 mod production;
 mod proxy;
 mod reload;
+mod runbook;
 mod standins;
 mod tmpfs;
 mod trail;
