@@ -48,9 +48,9 @@ mod vhost;
 use std::time::Duration;
 
 /// For a whole test, the broker's start included.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(4);
 
-/// Runs a test on a runtime of its own, for at most two minutes.
+/// Runs a test on a runtime of its own, for at most four minutes.
 pub(crate) fn run_test(test: impl AsyncFnOnce()) {
     run_test_within(LIMIT, test);
 }

@@ -219,11 +219,11 @@ fn a_slow_keystone_is_waited_for_once_and_its_answers_are_learnt() {
         let vhost = vhost().await;
         let keystone = Keystone::start().await;
         (0..200).for_each(|n| keystone.put(&user(&format!("u{n}"), &format!("name {n}"))));
-        let settings = format!("{}list_every = \"0s\"\nwait = \"1s\"\n", keystone.settings());
+        let settings = format!("{}list_every = \"0s\"\nwait = \"2s\"\n", keystone.settings());
         let site = Site::new(&vhost).settings(&settings).rules(LOG);
         let daemon = site.consuming().await;
         published(&vhost, &site, &[failed_login("u0")]).await;
-        keystone.fault(Fault::Slow(Duration::from_millis(1500))).await;
+        keystone.fault(Fault::Slow(Duration::from_millis(2500))).await;
         // One at a time. Were each to wait, the test would take longer than it may.
         let messages: Vec<_> = (1..200).map(|n| failed_login(&format!("u{n}"))).collect();
         for message in &messages {
