@@ -121,6 +121,12 @@ impl How {
         }
     }
 
+    /// Whether Keystone was asked.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Listing | Self::Lookup)
+    }
+
     /// What the word stands for.
     #[must_use]
     pub fn of(word: &str) -> Option<Self> {
@@ -139,4 +145,21 @@ pub struct Known {
     pub at: Timestamp,
     /// When it was deleted; what is known of it is from before.
     pub deleted: Option<Timestamp>,
+    /// What it was like before a change that no event has told of yet.
+    pub before: Option<Box<Before>>,
+}
+
+/// A thing before a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// What it was called.
+    pub name: Option<String>,
+    /// Whether it could be used.
+    pub enabled: Option<bool>,
+    /// The ids of a group's users.
+    pub members: Option<Vec<String>>,
+    /// When it was known to be so, and
+    pub since: Timestamp,
+    /// when it was seen to be otherwise.
+    pub until: Timestamp,
 }

@@ -125,7 +125,7 @@ impl Pipeline {
         }
     }
 
-    fn entries(&self, batch: Vec<Decoded>, answered: &Answered) -> Vec<Entry> {
+    fn entries(&self, batch: Vec<Decoded>, answered: &mut Answered) -> Vec<Entry> {
         let rules = self.rules.load();
         let mut entries: Vec<_> = std::mem::take(&mut self.state().notes).into_iter().map(own).collect();
         let mut failed = Vec::new();
@@ -149,10 +149,10 @@ impl Pipeline {
         message: &Incoming,
         mut event: Event,
         rules: &RuleTable,
-        answered: &Answered,
+        answered: &mut Answered,
         failed: &mut Vec<String>,
     ) -> Entry {
-        let names = self.names.tell(&mut event, message.received, answered);
+        let names = self.names.tell(&mut event, (message.received, message.redelivered), answered);
         let event = Arc::new(event);
         let plan = if event.own && !self.own_events.load(Ordering::Relaxed) {
             Plan::default()
@@ -212,13 +212,16 @@ impl Sink for Pipeline {
             let wants = self.names.wants(batch.iter_mut().filter_map(|(_, event)| event.as_mut().ok()));
             (batch, wants, logins)
         });
-        let answered = self.names.resolve(wants, logins).await;
-        let entries = tokio::task::block_in_place(|| self.entries(batch, &answered));
+        let mut answered = self.names.resolve(wants, logins).await;
+        let entries = tokio::task::block_in_place(|| self.entries(batch, &mut answered));
         let notes: Vec<_> = entries.iter().filter(|e| e.key == Key::Own).map(|e| e.record.clone()).collect();
         let kept = self.store.put(&session, entries);
         drop(turn);
         match kept.await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                answered.kept();
+                Ok(())
+            }
             Err(error) => {
                 self.trouble(&error);
                 self.state().notes.splice(0..0, notes);

@@ -122,7 +122,9 @@ fn what_an_update_changed_is_said() {
         let body = json!({"event_type": format!("identity.{kind}.updated"), "payload": {"resource_info": "x"}});
         Event { change: Some(change), ..event(&body) }
     };
-    let none = Change { derived: true, enabled: None, name: None, old_name: None, added: vec![], removed: vec![] };
+    let (since, until) = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::UNIX_EPOCH);
+    let (added, removed) = (vec![], vec![]);
+    let none = Change { derived: true, enabled: None, name: None, old_name: None, added, removed, since, until };
     let renamed =
         Change { enabled: Some(false), name: Some("eve".into()), old_name: Some("by".into()), ..none.clone() };
     let mut renamed = updated("user", renamed);

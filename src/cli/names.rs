@@ -126,18 +126,23 @@ fn import(table: &mut NameTable, file: &Path) -> anyhow::Result<(usize, usize)> 
         (text, Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH))
     };
     let rows = read_rows(&text).with_context(|| one_line(&file.display().to_string()).into_owned())?;
-    let mut book = Book::of(table.all()?);
     let count = rows.len();
-    let mut taken = Vec::new();
-    for row in rows {
-        let (thing, at, deleted) = row.into_parts(time);
-        let (kind, id) = (thing.kind, thing.id.clone());
-        let learnt = book.learn(thing, How::Import, at);
-        let ended = deleted.and_then(|deleted| book.delete(kind, &id, deleted));
-        taken.extend(ended.or(learnt));
-    }
-    table.import(&taken)?;
-    Ok((taken.len(), count))
+    let taken = table.import(|all| {
+        let mut book = Book::of(all);
+        rows.into_iter().filter_map(|row| take(&mut book, row, time)).collect()
+    })?;
+    Ok((taken, count))
+}
+
+/// What is to be kept of a row.
+fn take(book: &mut Book, row: Row, time: Timestamp) -> Option<Known> {
+    let (thing, at, deleted) = row.into_parts(time);
+    let (kind, id) = (thing.kind, thing.id.clone());
+    // What was seen since is another thing of that id.
+    let is_gone = |deleted: &Timestamp| book.get(kind, &id).is_none_or(|known| known.at <= at.max(*deleted));
+    let deleted = deleted.filter(is_gone);
+    let learnt = book.learn(thing, How::Import, at);
+    deleted.and_then(|deleted| book.delete(kind, &id, deleted)).or(learnt)
 }
 
 fn list(out: &mut impl Write, Known { thing, deleted, .. }: &Known) -> anyhow::Result<()> {
@@ -148,7 +153,7 @@ fn list(out: &mut impl Write, Known { thing, deleted, .. }: &Known) -> anyhow::R
 }
 
 fn show(out: &mut impl Write, known: &Known, table: &NameTable) -> anyhow::Result<()> {
-    let Known { thing, how, at, deleted } = known;
+    let Known { thing, how, at, deleted, before: _ } = known;
     writeln!(out, "{:9}  {}", thing.kind.as_str(), one_line(&thing.id))?;
     writeln!(out, "name       {}", thing.name.as_deref().map_or_else(|| "unknown".into(), one_line))?;
     if let Some(id) = &thing.domain_id {

@@ -187,8 +187,8 @@ pub struct Member {
 }
 
 /// What an update changed: what is known of the thing before the event, compared with Keystone's answer after it. Never
-/// in the message, so it can be missing where Keystone was not asked or did not answer in time, and two updates within
-/// moments are told with the first.
+/// in the message, so it can be missing where Keystone was not asked or did not answer in time. Where several updates lie
+/// between the two times, as after a backlog, what they changed is told with the first of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Always true: this was compared, not told.
@@ -203,6 +203,10 @@ pub struct Change {
     pub added: Vec<Reference>,
     /// The users who left it.
     pub removed: Vec<Reference>,
+    /// It was as before at this time, and
+    pub since: Timestamp,
+    /// as it is now at this one.
+    pub until: Timestamp,
 }
 
 /// Where a name is from.

@@ -4,6 +4,9 @@
 
 use reqwest::StatusCode;
 
+/// What is asked for first of all.
+pub(super) const LOG_IN: &str = "log in";
+
 /// Why Keystone did not tell. Shared by all who wait for one login.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -96,6 +99,19 @@ impl Failure {
         matches!(self, Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Garbage { .. })
     }
 
+    /// Whether it is about what was asked for, and says nothing of Keystone itself.
+    #[must_use]
+    pub fn is_about_one(&self) -> bool {
+        match self {
+            Self::Forbidden { what, .. }
+            | Self::Refused { what, .. }
+            | Self::Garbage { what, .. }
+            | Self::TooLarge { what, .. }
+            | Self::Truncated { what } => what != LOG_IN,
+            _ => false,
+        }
+    }
+
     /// Of an answer to a request with a token. `said` is safe to show.
     pub(super) fn of(status: StatusCode, what: &str, said: String) -> Self {
         let what = what.to_owned();
@@ -110,7 +126,7 @@ impl Failure {
     pub(super) fn of_login(status: StatusCode, said: String) -> Self {
         match status.as_u16() {
             401 | 403 => Self::Denied { said },
-            status => Self::other(status, "log in".to_owned(), said),
+            status => Self::other(status, LOG_IN.to_owned(), said),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::transport;
 
 use super::ask::{Answer, Asker};
-use super::failure::Failure;
+use super::failure::{Failure, LOG_IN};
 use super::settings::{Auth, Credential, Domain, Project, Scope, Settings, User};
 
 /// A token's answer holds the whole catalogue; in bytes.
@@ -49,7 +49,7 @@ pub(super) struct Token {
 pub(super) async fn log_in(asker: &Asker, settings: &Settings, auth_url: &Url) -> Result<Token, Failure> {
     let began = Instant::now();
     let request = asker.http.post(below(auth_url, &["auth", "tokens"])).json(&body(settings));
-    let answer = asker.send(request, None, LOGIN_LIMIT, "log in").await?;
+    let answer = asker.send(request, None, LOGIN_LIMIT, LOG_IN).await?;
     if !matches!(answer.status.as_u16(), 200 | 201) {
         return Err(Failure::of_login(answer.status, answer.said));
     }
@@ -149,7 +149,7 @@ impl Endpoint {
 }
 
 fn garbage(reason: impl Into<String>) -> Failure {
-    Failure::Garbage { what: "log in".to_owned(), reason: reason.into() }
+    Failure::Garbage { what: LOG_IN.to_owned(), reason: reason.into() }
 }
 
 fn read(answer: &Answer, settings: &Settings, auth_url: &Url, began: Instant) -> Result<Token, Failure> {

@@ -22,6 +22,9 @@ use super::settings::Settings;
 /// Between logins that fail, and between tokens that are refused.
 const AGAIN: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_mins(1) };
 
+/// Between logins that somebody has to mend something for.
+const RARE: Schedule = Schedule { first: Duration::from_secs(30), max: Duration::from_mins(15) };
+
 /// Shares a token, and gets a new one when it is time.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -190,7 +193,9 @@ async fn log_in(shared: Arc<Shared>) {
             }
             Err(failure) => {
                 state.failures = state.failures.saturating_add(1);
-                let wait = AGAIN.delay(state.failures, rand::random());
+                // A wrong password tried too often locks the user out.
+                let schedule = if failure.may_pass() { AGAIN } else { RARE };
+                let wait = schedule.delay(state.failures, rand::random());
                 state.failed = Some((failure, Instant::now() + wait));
             }
         }

@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::name::{How, Kind, Known, Thing};
+use crate::name::{Before, How, Kind, Known, Thing};
 
 /// As many things are known at most; some 300 bytes each.
 const MAX: usize = 1_000_000;
 
 /// How far the clocks of Keystone's machines and ours may be apart.
-const SKEW: Duration = Duration::from_mins(5);
+pub(super) const SKEW: Duration = Duration::from_mins(5);
 
-/// What the stream says again and again is kept again after this time.
+/// What the stream says again and again is taken in again after this time, and
 const FRESH: Duration = Duration::from_hours(1);
+
+/// what is as it was is written again after this one: the time at which it was last known is as old on disk at most.
+const KEPT: Duration = Duration::from_hours(12);
 
 /// Names by kind and id.
 #[derive(Debug, Default)]
@@ -29,19 +32,12 @@ pub struct Book {
 #[derive(Debug)]
 struct Entry {
     known: Known,
-    /// What it was like before a change that no event has told of yet.
-    before: Option<Before>,
+    /// When it was last worth a write.
+    kept: Timestamp,
     /// An event told of a change, and what it changed could not be found out: what is learnt next is no news.
     untold: bool,
-}
-
-/// What a change is found by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Before {
-    /// The thing as it was.
-    pub thing: Thing,
-    /// When it was seen to be different.
-    pub seen: Timestamp,
+    /// An event tells of what was `before`, and is not yet on disk.
+    claimed: bool,
 }
 
 impl Book {
@@ -90,8 +86,8 @@ impl Book {
             return;
         }
         let things = self.things.entry(known.thing.kind).or_default();
-        let id = known.thing.id.clone();
-        if things.insert(id, Entry { known, before: None, untold: false }).is_none() {
+        let (id, kept) = (known.thing.id.clone(), known.at);
+        if things.insert(id, Entry { known, kept, untold: false, claimed: false }).is_none() {
             self.len += 1;
         }
     }
@@ -103,12 +99,11 @@ impl Book {
             if self.is_full() {
                 return None;
             }
-            let known = Known { thing, how, at, deleted: None };
+            let known = Known { thing, how, at, deleted: None, before: None };
             self.put(known.clone());
             return Some(known);
         };
-        // Keystone's own answer is of now, whatever its clock had written into an event.
-        if matches!(how, How::Event | How::Import) && at < entry.known.at {
+        if entry.is_newer(how, at) {
             let filled = merge(&thing, entry.known.thing.clone());
             let is_more = filled != entry.known.thing;
             entry.known.thing = filled;
@@ -116,13 +111,33 @@ impl Book {
         }
         let deleted = entry.known.deleted.filter(|deleted| !is_back(how, at, *deleted));
         let merged = merge(&entry.known.thing, thing);
-        if std::mem::take(&mut entry.untold) {
-            entry.before = None;
-        } else if entry.before.is_none() && differs(&entry.known.thing, &merged) {
-            entry.before = Some(Before { thing: entry.known.thing.clone(), seen: at });
+        let is_same = merged == entry.known.thing && deleted == entry.known.deleted;
+        if how.is_answer() && std::mem::take(&mut entry.untold) {
+            entry.known.before = None;
+        } else if entry.known.before.is_none() && differs(&entry.known.thing, &merged) {
+            let Thing { name, enabled, members, .. } = entry.known.thing.clone();
+            entry.known.before = Some(Box::new(Before { name, enabled, members, since: entry.known.at, until: at }));
         }
-        entry.known = Known { thing: merged, how, at, deleted };
+        (entry.known.thing, entry.known.how, entry.known.at, entry.known.deleted) = (merged, how, at, deleted);
+        if is_same && at.duration_since(entry.kept).unsigned_abs() < KEPT {
+            return None;
+        }
+        entry.kept = at;
         Some(entry.known.clone())
+    }
+
+    /// Takes a row that was written beside the daemon, where it says more than is known.
+    pub fn take_in(&mut self, row: Known) {
+        let Some(entry) = self.entry_mut(row.thing.kind, &row.thing.id) else {
+            self.put(row);
+            return;
+        };
+        if row.at > entry.known.at || (row.at == entry.known.at && row.deleted.is_some()) {
+            entry.known.thing = merge(&entry.known.thing, row.thing);
+            (entry.known.how, entry.known.at, entry.known.deleted) = (row.how, row.at, row.deleted);
+        } else {
+            entry.known.thing = merge(&row.thing, entry.known.thing.clone());
+        }
     }
 
     /// The stream says a name, as it does with nearly every event: what is known already costs nothing more.
@@ -157,7 +172,7 @@ impl Book {
     pub fn delete(&mut self, kind: Kind, id: &str, at: Timestamp) -> Option<Known> {
         let entry = self.entry_mut(kind, id)?;
         entry.known.deleted.get_or_insert(at);
-        entry.before = None;
+        entry.known.before = None;
         Some(entry.known.clone())
     }
 
@@ -167,21 +182,41 @@ impl Book {
             if entry.known.deleted.is_some_and(|deleted| deleted < at) {
                 entry.known.deleted = None;
             }
-            entry.before = None;
+            entry.known.before = None;
         }
     }
 
-    /// What a thing was like before the change that an event of that time tells of; asked for once.
-    pub fn take_before(&mut self, kind: Kind, id: &str, told: Timestamp) -> Option<Before> {
-        let before = self.entry_mut(kind, id)?.before.take()?;
+    /// What a thing was like before the change that an event of that time tells of. Nobody else is told while that event
+    /// is on its way to the disk; a `repeat`, which may be there already, takes it from nobody.
+    pub fn claim_before(&mut self, kind: Kind, id: &str, told: Timestamp, repeat: bool) -> Option<Before> {
+        let entry = self.entry_mut(kind, id)?;
+        if entry.claimed {
+            return None;
+        }
+        let before = entry.known.before.as_deref()?.clone();
         // What was seen long before the event was another change, whose event never came.
-        (told <= before.seen + SKEW).then_some(before)
+        if told > before.until + SKEW {
+            entry.known.before = None;
+            return None;
+        }
+        entry.claimed = !repeat;
+        Some(before)
+    }
+
+    /// The event that claimed it is on disk, or it is not.
+    pub fn settle(&mut self, kind: Kind, id: &str, is_kept: bool) {
+        if let Some(entry) = self.entry_mut(kind, id) {
+            entry.claimed = false;
+            if is_kept {
+                entry.known.before = None;
+            }
+        }
     }
 
     /// An event told of a change, and it could not be found out.
     pub fn untold(&mut self, kind: Kind, id: &str) {
         if let Some(entry) = self.entry_mut(kind, id) {
-            entry.before = None;
+            entry.known.before = None;
             entry.untold = true;
         }
     }
@@ -195,9 +230,17 @@ impl Book {
     }
 }
 
+impl Entry {
+    /// Whether more recent knowledge is here already. Keystone's own answer is of now, whatever time its clock had written
+    /// into an event; two answers are told apart by ours.
+    fn is_newer(&self, how: How, at: Timestamp) -> bool {
+        at < self.known.at && (!how.is_answer() || self.known.how.is_answer())
+    }
+}
+
 /// Whether what was deleted is there again: ids are never given twice, but some are chosen (regions), and clocks differ.
 fn is_back(how: How, at: Timestamp, deleted: Timestamp) -> bool {
-    how == How::Import || (how != How::Event && at > deleted + SKEW)
+    how != How::Event && at > deleted + SKEW
 }
 
 /// What is new, with what it does not say as it was.
@@ -260,14 +303,45 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_under_way_longer_changes_nothing_back() {
+        let mut book = Book::default();
+        book.learn(user("1", "new"), How::Lookup, at(5));
+        assert_eq!(book.learn(user("1", "old"), How::Listing, at(4)), None);
+        assert_eq!(name(&book, "1"), "new");
+        assert_eq!(book.claim_before(Kind::User, "1", at(5), false), None);
+    }
+
+    #[test]
+    fn a_row_that_was_imported_is_taken_in_where_it_says_more() {
+        let mut book = Book::default();
+        book.learn(user("1", "bob"), How::Lookup, at(5));
+        book.learn(Thing { name: None, ..user("2", "") }, How::Lookup, at(5));
+        let row = |id: &str, name: &str, minute, deleted| {
+            let thing = Thing { enabled: None, ..user(id, name) };
+            Known { thing, how: How::Import, at: at(minute), deleted, before: None }
+        };
+        for row in [row("1", "not so", 4, None), row("2", "eve", 4, None), row("3", "new", 4, Some(at(4)))] {
+            book.take_in(row);
+        }
+        assert_eq!([name(&book, "1"), name(&book, "2"), name(&book, "3")], ["bob", "eve", "new"]);
+        assert_eq!((book.len(), book.get(Kind::User, "3").unwrap().deleted), (3, Some(at(4))));
+        book.take_in(row("1", "robert", 6, None));
+        let known = book.get(Kind::User, "1").unwrap();
+        assert_eq!((known.thing.name.as_deref(), known.thing.enabled), (Some("robert"), Some(true)));
+    }
+
+    #[test]
     fn what_the_stream_says_again_is_not_written_again() {
         let mut book = Book::default();
         assert!(book.hear(Kind::User, "1", "bob", at(0)).is_some());
         assert_eq!(book.hear(Kind::User, "1", "bob", at(1)), None);
         assert!(book.hear(Kind::User, "1", "bobby", at(2)).is_some());
-        assert!(book.hear(Kind::User, "1", "bobby", at(63)).is_some(), "once an hour");
-        assert!(book.learn(user("1", "bobby"), How::Listing, at(64)).is_some());
-        assert_eq!(book.hear(Kind::User, "1", "bobby", at(64)), None);
+        assert_eq!(book.hear(Kind::User, "1", "bobby", at(63)), None, "known anew, and not written");
+        assert_eq!(book.get(Kind::User, "1").unwrap().at, at(63));
+        assert!(book.learn(user("1", "bobby"), How::Listing, at(64)).is_some(), "more is said");
+        assert_eq!(book.learn(user("1", "bobby"), How::Listing, at(65)), None, "known anew, and not written");
+        assert_eq!(book.get(Kind::User, "1").unwrap().at, at(65));
+        assert!(book.learn(user("1", "bobby"), How::Listing, at(64 + 12 * 60)).is_some(), "twice a day");
     }
 
     #[test]
@@ -306,14 +380,20 @@ mod tests {
         let mut book = Book::default();
         book.learn(user("1", "bob"), How::Listing, at(0));
         book.learn(user("1", "bob"), How::Listing, at(1));
-        assert_eq!(book.take_before(Kind::User, "1", at(1)), None, "nothing changed");
+        let claim = |book: &mut Book, told, repeat| book.claim_before(Kind::User, "1", at(told), repeat);
+        assert_eq!(claim(&mut book, 1, false), None, "nothing changed");
         book.learn(disabled(), How::Listing, at(2));
         book.learn(disabled(), How::Lookup, at(3));
-        let before = book.take_before(Kind::User, "1", at(2)).unwrap();
-        assert_eq!((before.thing.enabled, before.seen), (Some(true), at(2)));
-        assert_eq!(book.take_before(Kind::User, "1", at(2)), None, "once");
+        let before = claim(&mut book, 2, true).unwrap();
+        assert_eq!((before.enabled, before.since, before.until), (Some(true), at(1), at(2)));
+        assert_eq!(claim(&mut book, 2, false), Some(before.clone()), "who comes again takes it from nobody");
+        assert_eq!(claim(&mut book, 2, false), None, "one event tells of it");
+        book.settle(Kind::User, "1", false);
+        assert_eq!(claim(&mut book, 2, false), Some(before), "that one was not kept");
+        book.settle(Kind::User, "1", true);
+        assert_eq!(claim(&mut book, 2, false), None, "it was told");
         book.learn(user("1", "bob"), How::Listing, at(4));
-        assert_eq!(book.take_before(Kind::User, "1", at(30)), None, "that event tells of something else");
+        assert_eq!(claim(&mut book, 30, false), None, "that event tells of something else");
     }
 
     #[test]
@@ -321,10 +401,11 @@ mod tests {
         let mut book = Book::default();
         book.learn(user("1", "bob"), How::Listing, at(0));
         book.untold(Kind::User, "1");
+        book.hear(Kind::User, "1", "bob", at(1));
         book.learn(Thing { enabled: Some(false), ..user("1", "bob") }, How::Lookup, at(2));
-        assert_eq!(book.take_before(Kind::User, "1", at(2)), None);
+        assert_eq!(book.claim_before(Kind::User, "1", at(2), false), None);
         book.learn(user("1", "bob"), How::Lookup, at(3));
-        assert_eq!(book.take_before(Kind::User, "1", at(3)).unwrap().thing.enabled, Some(false));
+        assert_eq!(book.claim_before(Kind::User, "1", at(3), false).unwrap().enabled, Some(false));
     }
 
     #[test]
@@ -337,9 +418,9 @@ mod tests {
         let mut book = Book::default();
         book.learn(group(&["a", "b"]), How::Listing, at(0));
         book.learn(group(&["b", "a"]), How::Lookup, at(1));
-        assert_eq!(book.take_before(Kind::Group, "g", at(1)), None);
+        assert_eq!(book.claim_before(Kind::Group, "g", at(1), false), None);
         book.learn(group(&["b"]), How::Lookup, at(2));
-        assert!(book.take_before(Kind::Group, "g", at(2)).is_some());
+        assert!(book.claim_before(Kind::Group, "g", at(2), false).is_some());
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct ImportError {
 }
 
 impl From<&Known> for Row {
-    fn from(Known { thing, how, at, deleted }: &Known) -> Self {
+    fn from(Known { thing, how, at, deleted, before: _ }: &Known) -> Self {
         let Thing { kind, id, name, domain_id, enabled, members: _ } = thing.clone();
         Self { kind, id, name, domain_id, enabled, how: Some(*how), at: Some(*at), deleted: *deleted }
     }
@@ -132,23 +132,26 @@ fn record(record: &Value) -> Vec<Row> {
     }
     let at = time("/timestamp").or_else(|| time("/received"));
     let mut found = BTreeMap::new();
-    let mut add = |id: Option<String>, name: Option<String>, kind, at, deleted| {
-        if let Some(id) = id.filter(|_| name.is_some() || deleted) {
-            let deleted = deleted.then_some(at).flatten();
+    let mut add = |id: Option<String>, name: Option<String>, kind, at, deleted: Option<Timestamp>| {
+        if let Some(id) = id.filter(|_| name.is_some() || deleted.is_some()) {
             let row = Row { kind, id: id.clone(), name, domain_id: None, enabled: None, how: None, at, deleted };
             found.insert((kind, id), row);
         }
     };
-    for (id, name, kind) in NAMED {
-        // A name that came from elsewhere is as old as it says.
+    // A name that came from elsewhere is as old as it says.
+    let since = |name: &str| {
         let field = name.trim_start_matches('/').replace('/', ".");
         let origin = record.pointer("/names").and_then(|names| names.get(&field)?.get("at")?.as_str()?.parse().ok());
-        add(text(id), text(name), kind, origin.or(at), false);
+        origin.or(at)
+    };
+    let is_federated = record.pointer("/initiator/federation").is_some_and(Value::is_object);
+    for (id, name, kind) in NAMED.into_iter().skip(usize::from(is_federated)) {
+        add(text(id), text(name), kind, since(name), None);
     }
     if let Some(kind) = text("/resource/kind").and_then(|kind| Kind::of(&kind)) {
         let deleted =
             text("/operation").as_deref() == Some("deleted") && text("/outcome").as_deref() != Some("failure");
-        add(text("/resource/id"), text("/resource/name"), kind, at, deleted);
+        add(text("/resource/id"), text("/resource/name"), kind, since("/resource/name"), at.filter(|_| deleted));
     }
     found.into_values().collect()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Shelf;
 use super::lookup::Lookup;
@@ -15,25 +15,25 @@ use crate::keystone::Failure;
 use crate::name::{How, Kind, Thing};
 use crate::retry::Schedule;
 
-/// After a listing that failed.
+/// After a listing that failed; longer while Keystone is not to be asked at all.
 const RETRY: Schedule = Schedule { first: Duration::from_secs(5), max: Duration::from_mins(5) };
 
-/// Between listings, at least: this, and ten times what the last one took.
-const LEAST: Duration = Duration::from_secs(5);
-const SHARE: u32 = 10;
+/// A listing because of what was missed comes no sooner than this after the last.
+const LEAST: Duration = Duration::from_mins(5);
 
 /// Lists at once and then every so often, for ever.
 pub(super) async fn run(lookup: Arc<Lookup>, shelf: Arc<Shelf>, every: Duration) {
     let mut failures = 0;
     loop {
-        let began = Instant::now();
+        if let Some(until) = lookup.health.down_until() {
+            sleep_until(until).await;
+        }
         if list(&lookup, &shelf).await {
             tracing::debug!(names = shelf.len(), "Keystone's names are listed");
             failures = 0;
-            let pause = LEAST.max(began.elapsed() * SHARE);
-            sleep(pause).await;
+            sleep(LEAST.min(every)).await;
             // What was missed since is a reason not to wait for the next time.
-            let _time_is_up = timeout(every.saturating_sub(pause), lookup.missed.notified()).await;
+            let _time_is_up = timeout(every.saturating_sub(LEAST), lookup.missed.notified()).await;
         } else {
             failures += 1;
             sleep(RETRY.delay(failures, rand::random())).await;
@@ -50,12 +50,12 @@ async fn list(lookup: &Arc<Lookup>, shelf: &Arc<Shelf>) -> bool {
         let listed = if kind == Kind::Group { groups(lookup, shelf).await } else { plain(lookup, shelf, kind).await };
         match listed {
             Ok(()) => lookup.health.up(),
+            Err(failure @ (Failure::Forbidden { .. } | Failure::Truncated { .. } | Failure::TooLarge { .. })) => {
+                lookup.health.forbidden(&failure, kind);
+            }
             Err(failure) => {
-                let is_that_kind = matches!(failure, Failure::Forbidden { .. } | Failure::Truncated { .. });
-                lookup.health.failed(&failure, kind);
-                if !is_that_kind {
-                    return false;
-                }
+                lookup.health.failed(&failure);
+                return false;
             }
         }
     }
@@ -64,24 +64,27 @@ async fn list(lookup: &Arc<Lookup>, shelf: &Arc<Shelf>) -> bool {
 
 async fn plain(lookup: &Lookup, shelf: &Arc<Shelf>, kind: Kind) -> Result<(), Failure> {
     let at = Timestamp::now();
-    let learn = |page: Vec<Thing>| {
-        let shelf = Arc::clone(shelf);
-        async move { shelf.learn(page, How::Listing, at).await }
+    lookup.take_turn().await;
+    let learn = |page: Vec<Thing>| async move {
+        shelf.learn(page, How::Listing, at).await;
+        lookup.take_turn().await;
     };
     lookup.client().list(kind, learn).await
 }
 
 /// With their users, so that the next change of a group can be told.
 async fn groups(lookup: &Lookup, shelf: &Arc<Shelf>) -> Result<(), Failure> {
+    // What is learnt of one meanwhile is newer.
+    let at = Timestamp::now();
+    lookup.take_turn().await;
     let mut groups = Vec::new();
     let learn = |page: Vec<Thing>| {
         groups.extend(page);
-        async {}
+        lookup.take_turn()
     };
     lookup.client().list(Kind::Group, learn).await?;
     for mut group in groups {
         lookup.take_turn().await;
-        let at = Timestamp::now();
         group.members = lookup.client().members(&group.id).await?;
         shelf.learn(vec![group], How::Listing, at).await;
     }

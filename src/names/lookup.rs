@@ -26,6 +26,12 @@ const CONCURRENCY: usize = 4;
 /// Things that wait to be asked for; the next listing finds what is beyond.
 const QUEUE: usize = 1024;
 
+/// As many of them for ids that were only mentioned.
+const QUEUE_OF_OTHERS: usize = 64;
+
+/// An id that Keystone did not answer to is asked for again after this time.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// Ids that Keystone does not know, remembered at one time.
 const MAX_UNKNOWN: usize = 10_000;
 
@@ -128,7 +134,9 @@ impl Lookup {
     /// What is worth waiting for.
     fn enqueue(&self, wants: Vec<Want>) -> Option<Vec<Key>> {
         if self.health.is_down() {
-            self.missed.notify_one();
+            if wants.iter().any(|want| want.is_news) {
+                self.missed.notify_one();
+            }
             return None;
         }
         let now = Instant::now();
@@ -139,9 +147,12 @@ impl Lookup {
             if !want.is_news && desk.unknown.get(&key).is_some_and(|until| *until > now) {
                 continue;
             }
+            // What was just created or changed is not to wait behind what a stranger made up.
+            let is_full = !want.is_news && desk.pending.len() >= QUEUE_OF_OTHERS;
             match desk.pending.get_mut(&key) {
                 Some(progress) if want.is_news && *progress == Progress::Runs => *progress = Progress::RunsForNothing,
                 Some(_) => {}
+                None if is_full => continue,
                 None if self.queue.try_send(want).is_ok() => drop(desk.pending.insert(key.clone(), Progress::Waits)),
                 None => {
                     self.missed.notify_one();
@@ -166,10 +177,13 @@ impl Lookup {
                 let began = Instant::now();
                 let result = self.ask(&want).await;
                 self.note(&key, &result, began.elapsed());
-                if self.desk().pending.get(&key) != Some(&Progress::RunsForNothing) {
+                let mut desk = self.desk();
+                if desk.pending.get(&key) != Some(&Progress::RunsForNothing) {
+                    desk.pending.remove(&key);
                     break;
                 }
             }
+            // Still there where Keystone is down.
             self.desk().pending.remove(&key);
             self.answers.send_modify(|count| *count += 1);
         }
@@ -211,15 +225,12 @@ impl Lookup {
                 if *is_there {
                     desk.unknown.remove(key);
                 } else {
-                    desk.forget_unknown();
-                    if desk.unknown.len() < MAX_UNKNOWN {
-                        desk.unknown.insert(key.clone(), Instant::now() + self.remember_unknown);
-                    }
+                    desk.is_unknown(key, self.remember_unknown);
                 }
             }
             Err(failure) => {
-                self.missed.notify_one();
-                self.health.failed(failure, key.0);
+                self.desk().is_unknown(key, if failure.may_pass() { RETRY } else { self.remember_unknown });
+                self.health.failed_for(failure, key.0);
             }
         }
     }
@@ -236,10 +247,14 @@ impl Lookup {
 }
 
 impl Desk {
-    fn forget_unknown(&mut self) {
+    /// It is not asked for again for a while.
+    fn is_unknown(&mut self, key: &Key, period: Duration) {
+        let now = Instant::now();
         if self.unknown.len() >= MAX_UNKNOWN {
-            let now = Instant::now();
             self.unknown.retain(|_, until| *until > now);
+        }
+        if self.unknown.len() < MAX_UNKNOWN {
+            self.unknown.insert(key.clone(), now + period);
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 pub use book::Book;
 pub use exchange::{ImportError, Row, read as read_rows};
@@ -33,8 +33,14 @@ use crate::event::{Event, Outcome};
 use crate::keystone::{self, Client};
 use crate::name::{How, Kind, Known, Thing};
 use crate::store::{Store, StoreError};
-use crate::transport::BuildError;
+use crate::transport::{self, BuildError};
 use lookup::Lookup;
+
+/// Users of a group who are remembered, so that the next change of the group can be told; some 60 bytes each.
+const MAX_MEMBERS: usize = 1000;
+
+/// Names that the store is given in one transaction.
+const AT_ONCE: usize = 500;
 
 /// How often deleted things are looked at for being old enough to be forgotten.
 const TIDY: Duration = Duration::from_hours(1);
@@ -57,6 +63,8 @@ pub struct Names {
     shelf: Arc<Shelf>,
     asking: ArcSwapOption<Asking>,
     tidying: Mutex<JoinSet<()>>,
+    /// It ends when this is dropped.
+    _following: JoinSet<()>,
 }
 
 /// Keystone, while it is in the settings.
@@ -72,22 +80,47 @@ struct Shelf {
     store: Arc<Store>,
 }
 
-/// What was found out for a batch of events.
-#[derive(Debug, Default)]
+/// What was found out for a batch of events, and which changes they tell of. Dropped without [`Answered::kept`], those
+/// changes are still to be told.
+#[derive(Default)]
 pub struct Answered {
     asked: Option<Timestamp>,
     own: Option<String>,
+    told: Vec<(Kind, String)>,
+    shelf: Option<Arc<Shelf>>,
+}
+
+impl Answered {
+    /// The events are on disk.
+    pub fn kept(mut self) {
+        self.settle(true);
+    }
+
+    fn settle(&mut self, is_kept: bool) {
+        if let Some(shelf) = &self.shelf {
+            let mut book = shelf.book();
+            self.told.drain(..).for_each(|(kind, id)| book.settle(kind, &id, is_kept));
+        }
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.settle(false);
+    }
 }
 
 impl Names {
-    /// With all that the store knows.
+    /// With all that the store knows; what the command line changes there is followed.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn open(store: Arc<Store>) -> Result<Self, StoreError> {
         let book = Mutex::new(Book::of(store.names()?));
         let shelf = Arc::new(Shelf { book, store });
-        Ok(Self { shelf, asking: ArcSwapOption::empty(), tidying: Mutex::default() })
+        let mut following = JoinSet::new();
+        following.spawn(Arc::clone(&shelf).follow());
+        Ok(Self { shelf, asking: ArcSwapOption::empty(), tidying: Mutex::default(), _following: following })
     }
 
     /// Asks this Keystone from now on, or none.
@@ -109,10 +142,9 @@ impl Names {
         Ok(())
     }
 
-    /// Forgets what was deleted longer ago than `keep`, from time to time, and follows what the command line changes.
+    /// Forgets what was deleted longer ago than `keep`, from time to time.
     pub fn tidy(&self, keep: Option<Duration>) {
         let mut tidying = JoinSet::new();
-        tidying.spawn(Arc::clone(&self.shelf).follow());
         if let Some(keep) = keep {
             tidying.spawn(Arc::clone(&self.shelf).tidy(keep));
         }
@@ -132,31 +164,44 @@ impl Names {
     /// who cadfd itself is.
     pub async fn resolve(&self, wants: Vec<Want>, logins: bool) -> Answered {
         let Some(asking) = self.asking.load_full() else { return Answered::default() };
-        let lookup = &asking.lookup;
-        let asked = Timestamp::now();
+        let (lookup, asked, until) = (&asking.lookup, Timestamp::now(), Instant::now() + asking.lookup.wait());
         if !wants.is_empty() {
             lookup.resolve(wants).await;
         }
         if logins && lookup.client().own_user().is_none() && !lookup.health.is_out() {
             // The event of the very login that is under way would come out as somebody else's.
-            let _too_late = timeout(lookup.wait(), lookup.client().log_in()).await;
+            if let Ok(Err(failure)) = timeout_at(until, lookup.client().log_in()).await {
+                lookup.health.failed(&failure);
+            }
         }
-        Answered { asked: Some(asked), own: lookup.client().own_user() }
+        let own = lookup.client().own_user();
+        Answered { asked: Some(asked), own, told: Vec::new(), shelf: Some(Arc::clone(&self.shelf)) }
     }
 
-    /// Learns from the event and writes names into it. What is to be kept of what was learnt.
-    pub fn tell(&self, event: &mut Event, received: Timestamp, answered: &Answered) -> Vec<Known> {
+    /// Learns from the event, which came at that time and may be a `repeat`, and writes names into it. What is to be kept of
+    /// what was learnt.
+    pub fn tell(
+        &self,
+        event: &mut Event,
+        (received, repeat): (Timestamp, bool),
+        answered: &mut Answered,
+    ) -> Vec<Known> {
         let mut book = self.shelf.book();
-        let learnt = told::learn(event, &mut book, received);
-        if let Some(asked) = answered.asked {
-            told::compare(event, &mut book, received, asked);
+        let mut learnt = told::learn(event, &mut book, received);
+        if let Some(asked) = answered.asked
+            && let Some((kind, id)) = told::compare(event, &mut book, (received, repeat), asked)
+        {
+            // On disk it is told with the event, in one transaction.
+            learnt.extend(book.get(kind, &id).map(|known| Known { before: None, ..known.clone() }));
+            answered.told.push((kind, id));
         }
         told::fill(event, &book);
         drop(book);
         event.own = is_login(event)
             && event.outcome != Outcome::Failure
             && answered.own.is_some()
-            && event.initiator.id == answered.own;
+            && event.initiator.id == answered.own
+            && event.initiator.agent.as_deref() == Some(transport::USER_AGENT);
         learnt
     }
 
@@ -178,6 +223,12 @@ pub fn is_login(event: &Event) -> bool {
     event.operation == "authenticate" && event.event_type.starts_with("identity.")
 }
 
+/// The users of a large group are not compared.
+fn within_bounds(mut thing: Thing) -> Thing {
+    thing.members = thing.members.filter(|members| members.len() <= MAX_MEMBERS);
+    thing
+}
+
 /// To Keystone a domain is a project as well, of the same id, and tells of both when it changes.
 fn as_project(thing: &Thing) -> Option<Thing> {
     (thing.kind == Kind::Domain).then(|| Thing { kind: Kind::Project, ..thing.clone() })
@@ -192,15 +243,19 @@ impl Shelf {
         self.book().len()
     }
 
-    /// Takes what Keystone said, and keeps it.
+    /// Takes what Keystone said, and keeps it, a few at a time: messages go through the same store.
     async fn learn(&self, things: Vec<Thing>, how: How, at: Timestamp) {
-        let learnt: Vec<_> = {
+        let mut learnt: Vec<_> = {
             let mut book = self.book();
-            let things = things.into_iter().flat_map(|thing| [as_project(&thing), Some(thing)]).flatten();
+            let things = things.into_iter().map(within_bounds);
+            let things = things.flat_map(|thing| [as_project(&thing), Some(thing)]).flatten();
             things.filter_map(|thing| book.learn(thing, how, at)).collect()
         };
-        // A store that cannot be written says so by itself; the names are known all the same.
-        let _kept = self.store.learn(learnt).await;
+        while !learnt.is_empty() {
+            let rest = learnt.split_off(learnt.len().min(AT_ONCE));
+            // A store that cannot be written says so by itself; the names are known all the same.
+            let _kept = self.store.learn(std::mem::replace(&mut learnt, rest)).await;
+        }
     }
 
     /// Users of the group who are not known, at most `max`.
@@ -216,7 +271,10 @@ impl Shelf {
             let store = Arc::clone(&self.store);
             let read = tokio::task::spawn_blocking(move || store.names()).await;
             if let Ok(Ok(all)) = read {
-                *self.book() = Book::of(all);
+                let mut book = self.book();
+                for row in all {
+                    book.take_in(row);
+                }
             }
         }
     }

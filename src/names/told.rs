@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::book::{Before, Book};
+use super::book::{Book, SKEW};
 use crate::event::{Assignment, Change, Event, Origin, Outcome, Reference};
-use crate::name::{How, Kind, Known, Thing};
+use crate::name::{Before, How, Kind, Known, Thing};
 
 /// Longer ids than Keystone can have are not asked for.
 const LONGEST_ID: usize = 255;
@@ -121,7 +121,7 @@ pub(super) fn learn(event: &Event, book: &mut Book, received: Timestamp) -> Vec<
     if !event.event_type.starts_with("identity.") {
         return Vec::new();
     }
-    let at = event.timestamp.unwrap_or(received);
+    let at = time(event, received);
     let mut learnt = Vec::new();
     let initiator = &event.initiator;
     // An unknown user has no id here, and a federated one's may be the provider's.
@@ -144,23 +144,34 @@ pub(super) fn learn(event: &Event, book: &mut Book, received: Timestamp) -> Vec<
     learnt
 }
 
-/// Writes what the update changed into the event, if Keystone has told of the thing since it was `asked`.
-pub(super) fn compare(event: &mut Event, book: &mut Book, received: Timestamp, asked: Timestamp) {
+/// When it happened, by the publisher's clock, which may be wrong, but not ahead of ours by more than clocks are apart.
+fn time(event: &Event, received: Timestamp) -> Timestamp {
+    event.timestamp.map_or(received, |at| at.min(received + SKEW))
+}
+
+/// Writes what the update changed into the event, if Keystone has told of the thing since it was `asked`. The thing whose
+/// change is told by this event, and by no other when it is kept.
+pub(super) fn compare(
+    event: &mut Event,
+    book: &mut Book,
+    (received, repeat): (Timestamp, bool),
+    asked: Timestamp,
+) -> Option<(Kind, String)> {
     if event.operation != "updated" {
-        return;
+        return None;
     }
-    let Some((kind, id)) = news(event).map(|(kind, id)| (kind, id.to_owned())) else { return };
+    let (kind, id) = news(event).map(|(kind, id)| (kind, id.to_owned()))?;
     let is_answered = |known: &Known| known.how != How::Event && known.at >= asked;
     if !book.get(kind, &id).is_some_and(is_answered) {
         book.untold(kind, &id);
-        return;
+        return None;
     }
-    let told = event.timestamp.unwrap_or(received);
-    let before = book.take_before(kind, &id, told);
-    event.change = before.and_then(|before| Some(change(&before, &book.get(kind, &id)?.thing, book)));
+    let before = book.claim_before(kind, &id, time(event, received), repeat)?;
+    event.change = Some(change(&before, &book.get(kind, &id)?.thing, book));
+    (!repeat).then_some((kind, id))
 }
 
-fn change(Before { thing: old, .. }: &Before, new: &Thing, book: &Book) -> Change {
+fn change(old: &Before, new: &Thing, book: &Book) -> Change {
     let is_renamed = old.name.is_some() && new.name != old.name;
     let (was, is) = (old.members.as_deref(), new.members.as_deref());
     // What is in the second and not in the first.
@@ -178,6 +189,8 @@ fn change(Before { thing: old, .. }: &Before, new: &Thing, book: &Book) -> Chang
         old_name: old.name.clone().filter(|_| is_renamed),
         added: beyond(was, is),
         removed: beyond(is, was),
+        since: old.since,
+        until: old.until,
     }
 }
 
@@ -278,6 +291,9 @@ mod tests {
         assert_eq!(learnt.iter().map(|known| known.thing.kind).collect::<Vec<_>>(), [Kind::Domain]);
         book.learn(thing(Kind::Domain, "d1", "ACME"), How::Lookup, at(1));
         assert_eq!(learn(&event("identity.authenticate", typed), &mut book, at(9)), [], "Keystone said otherwise");
+        // Who is logged in tries another's name: Keystone tells both.
+        let tried = r#""initiator":{"id":"mallory","user_id":"mallory","user_name":"admin","domain_id":"d1"}"#;
+        assert_eq!(learn(&event("identity.authenticate", tried), &mut book, at(9)), []);
         let foreign = event("compute.instance.create", known);
         assert_eq!(learn(&foreign, &mut Book::default(), at(0)), [], "another service may name whom it likes");
     }
@@ -297,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_s_clock_is_not_believed_beyond_reason() {
+        let mut book = Book::default();
+        let mut login = event("identity.authenticate", r#""initiator":{"id":"bob","user_id":"bob","name":"Bob"}"#);
+        login.timestamp = Some("2099-01-01T00:00:00Z".parse().unwrap());
+        learn(&login, &mut book, at(0));
+        assert_eq!(book.get(Kind::User, "bob").unwrap().at, at(5));
+    }
+
+    #[test]
     fn a_name_in_the_message_stays() {
         let mut book = Book::default();
         book.learn(thing(Kind::User, "bob", "robert"), How::Lookup, at(9));
@@ -312,15 +337,16 @@ mod tests {
         book.learn(thing(Kind::User, "bob", "Bob"), How::Listing, at(0));
         let mut first = updated();
         book.learn(Thing { enabled: Some(false), ..thing(Kind::User, "bob", "Robert") }, How::Lookup, at(3));
-        compare(&mut first, &mut book, at(3), at(3));
+        assert!(compare(&mut first, &mut book, (at(3), false), at(3)).is_some());
         let change = first.change.unwrap();
         assert_eq!((change.derived, change.enabled), (true, Some(false)));
         assert_eq!((change.name.as_deref(), change.old_name.as_deref()), (Some("Robert"), Some("Bob")));
+        assert_eq!((change.since, change.until), (at(0), at(3)));
         let mut second = updated();
-        compare(&mut second, &mut book, at(3), at(3));
+        compare(&mut second, &mut book, (at(3), false), at(3));
         assert_eq!(second.change, None, "told already");
         let mut third = updated();
-        compare(&mut third, &mut book, at(4), at(4));
+        compare(&mut third, &mut book, (at(4), false), at(4));
         assert_eq!(third.change, None, "no answer since it was asked for");
     }
 
@@ -335,7 +361,7 @@ mod tests {
         book.learn(group(&["eve"]), How::Listing, at(0));
         book.learn(group(&["bob"]), How::Lookup, at(3));
         let mut updated = event("identity.group.updated", &format!(r#""resource_info":"g",{}"#, by("admin")));
-        compare(&mut updated, &mut book, at(3), at(3));
+        compare(&mut updated, &mut book, (at(3), false), at(3));
         let change = updated.change.unwrap();
         assert_eq!(change.added, [Reference { id: "bob".into(), name: Some("Bob".into()) }]);
         assert_eq!(change.removed, [Reference { id: "eve".into(), name: None }]);

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::event::{Change, Event, Format, decode};
@@ -53,6 +54,8 @@ fn with_change(mut event: Event) -> Event {
             old_name: Some("old name".to_owned()),
             added: Vec::new(),
             removed: Vec::new(),
+            since: Timestamp::UNIX_EPOCH,
+            until: Timestamp::UNIX_EPOCH,
         });
     }
     event

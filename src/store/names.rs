@@ -15,14 +15,26 @@ pub(super) fn keep(connection: &Connection, names: &[Known]) -> rusqlite::Result
         return Ok(());
     }
     let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO name (kind, id, name, domain, enabled, members, how, at, deleted)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT OR REPLACE INTO name (kind, id, name, domain, enabled, members, how, at, deleted, before)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
-    for Known { thing, how, at, deleted } in names {
+    for Known { thing, how, at, deleted, before } in names {
         let Thing { kind, id, name, domain_id, enabled, members } = thing;
         let members = members.as_ref().and_then(|members| serde_json::to_string(members).ok());
+        let before = before.as_ref().and_then(|before| serde_json::to_string(before).ok());
         let (at, deleted) = (at.as_millisecond(), deleted.map(Timestamp::as_millisecond));
-        statement.execute(params![kind.as_str(), id, name, domain_id, enabled, members, how.as_str(), at, deleted])?;
+        statement.execute(params![
+            kind.as_str(),
+            id,
+            name,
+            domain_id,
+            enabled,
+            members,
+            how.as_str(),
+            at,
+            deleted,
+            before
+        ])?;
     }
     Ok(())
 }
@@ -40,7 +52,7 @@ pub(super) fn changes(connection: &Connection) -> rusqlite::Result<i64> {
 /// All of them, by kind and name.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Known>> {
     let mut statement = connection.prepare(
-        "SELECT kind, id, name, domain, enabled, members, how, at, deleted FROM name ORDER BY kind, name, id",
+        "SELECT kind, id, name, domain, enabled, members, how, at, deleted, before FROM name ORDER BY kind, name, id",
     )?;
     let rows = statement.query_map([], known)?;
     // A row of a kind that a later version added is passed over.
@@ -60,7 +72,9 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Option<Known>> {
         enabled: row.get(4)?,
         members: members.and_then(|members| serde_json::from_str(&members).ok()),
     };
-    Ok(Some(Known { thing, how, at: time(row.get(7)?), deleted: row.get::<_, Option<i64>>(8)?.map(time) }))
+    let before: Option<String> = row.get(9)?;
+    let before = before.and_then(|before| serde_json::from_str(&before).ok());
+    Ok(Some(Known { thing, how, at: time(row.get(7)?), deleted: row.get::<_, Option<i64>>(8)?.map(time), before }))
 }
 
 /// The command line's handle on the names.
@@ -89,21 +103,24 @@ impl NameTable {
     /// # Errors
     /// As [`NameTable::all`].
     pub fn get(&self, kind: Kind, id: &str) -> rusqlite::Result<Option<Known>> {
-        let sql =
-            "SELECT kind, id, name, domain, enabled, members, how, at, deleted FROM name WHERE kind = ?1 AND id = ?2";
+        let sql = "SELECT kind, id, name, domain, enabled, members, how, at, deleted, before FROM name
+                   WHERE kind = ?1 AND id = ?2";
         let found = self.0.prepare_cached(sql)?.query_row(params![kind.as_str(), id], known).optional()?;
         Ok(found.flatten())
     }
 
-    /// Keeps these, over what is known of the same things. A running daemon knows them within a second.
+    /// Keeps what `choose` makes of all that is known, in one transaction: says how many. A running daemon knows them
+    /// within a second.
     ///
     /// # Errors
     /// Nothing was kept.
-    pub fn import(&mut self, names: &[Known]) -> rusqlite::Result<()> {
+    pub fn import(&mut self, choose: impl FnOnce(Vec<Known>) -> Vec<Known>) -> rusqlite::Result<usize> {
         let tx = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        keep(&tx, names)?;
+        let names = choose(all(&tx)?);
+        keep(&tx, &names)?;
         let changes = changes(&tx)? + 1;
         tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('names', ?1)", [changes])?;
-        tx.commit()
+        tx.commit()?;
+        Ok(names.len())
     }
 }

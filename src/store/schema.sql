@@ -76,6 +76,7 @@ CREATE TABLE IF NOT EXISTS name (
   how     TEXT NOT NULL,                 -- event, listing, lookup, import
   at      INTEGER NOT NULL,              -- when that was so
   deleted INTEGER,
+  before  TEXT,                          -- JSON, what it was like before a change that no event has told of yet
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 

@@ -4,7 +4,7 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::name::{How, Kind, Thing};
+use crate::name::{Before, How, Kind, Thing};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -259,7 +259,10 @@ fn known(id: &str, name: Option<&str>) -> Known {
         members: Some(vec!["a".into(), "b".into()]),
     };
     let at = Timestamp::from_millisecond(1_795_244_603_274).unwrap();
-    Known { thing, how: How::Lookup, at, deleted: None }
+    let before = (id == "2").then(|| {
+        Box::new(Before { name: Some("x".into()), enabled: None, members: Some(vec![]), since: at, until: at })
+    });
+    Known { thing, how: How::Lookup, at, deleted: None, before }
 }
 
 #[tokio::test]
@@ -287,7 +290,7 @@ async fn names_that_the_command_line_imports_are_noticed() {
     let store = open(&dir, Bounds::default());
     let mut changed = store.names_changed();
     let mut table = NameTable::open(dir.path()).unwrap();
-    table.import(&[known("1", Some("bob"))]).unwrap();
+    assert_eq!(table.import(|all| [all, vec![known("1", Some("bob"))]].concat()), Ok(1));
     changed.changed().await.unwrap();
     assert_eq!(store.names().unwrap(), table.all().unwrap());
     assert_eq!(table.get(Kind::User, "1").unwrap(), Some(known("1", Some("bob"))));

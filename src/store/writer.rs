@@ -53,6 +53,8 @@ pub(super) struct Writer {
     /// What is to be said after the commit.
     notices: Vec<Notice>,
     quiet: Quiet,
+    /// How often the command line has changed names.
+    names_changes: i64,
 }
 
 impl Writer {
@@ -70,6 +72,7 @@ impl Writer {
             nudge: false,
             notices: Vec::new(),
             quiet: Quiet::default(),
+            names_changes: 0,
         }
     }
 
@@ -136,6 +139,8 @@ impl Writer {
         if failure.is_none() {
             self.wake_workers();
             self.say();
+            let changes = self.names_changes;
+            self.signals.names_changed.send_if_modified(|known| std::mem::replace(known, changes) != changes);
         }
     }
 
@@ -176,8 +181,7 @@ impl Writer {
             self.wake.extend(fresh.waiting.keys().cloned());
             // Not at the very first look, which every start takes.
             self.nudge = version_known;
-            let names = names::changes(&tx)?;
-            self.signals.names_changed.send_if_modified(|known| std::mem::replace(known, names) != names);
+            self.names_changes = names::changes(&tx)?;
         }
         let first_seq = fresh.next_seq;
         let now = Timestamp::now();

@@ -16,6 +16,9 @@ use crate::secret::Secret;
 
 pub(crate) use veil::Veil;
 
+/// What cadfd calls itself.
+pub const USER_AGENT: &str = concat!("cadfd/", env!("CARGO_PKG_VERSION"));
+
 /// How a server is reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -59,7 +62,7 @@ pub(crate) struct Times {
 /// A client that goes where it is sent, and nowhere else.
 pub(crate) fn build(settings: &Settings, times: &Times) -> Result<reqwest::Client, BuildError> {
     let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("cadfd/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

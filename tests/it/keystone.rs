@@ -102,7 +102,9 @@ fn a_thing_of_each_kind_is_read_and_listed() {
         keystone.put(&thing(Kind::Endpoint, "e1", "s1 public RegionOne"));
         let endpoint = thing(Kind::Endpoint, "e1", "nova public RegionOne");
         for thing in things.iter().chain([&endpoint]) {
-            assert_eq!(client.get(thing.kind, &thing.id, None).await, Ok(Some(thing.clone())), "{thing:?}");
+            // An id with a slash leads elsewhere at most servers, however it is encoded.
+            let wanted = (!thing.id.contains('#')).then(|| thing.clone());
+            assert_eq!(client.get(thing.kind, &thing.id, None).await, Ok(wanted), "{thing:?}");
         }
         for kind in Kind::ALL {
             let (outcome, mut found, _) = list(&client, kind).await;

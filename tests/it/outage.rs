@@ -77,8 +77,10 @@ fn an_outage_loses_nothing_and_is_said_once() {
         }
         let attempts: u64 = found.iter().map(|found| found["attempts"].as_u64().unwrap()).sum();
         assert!(attempts >= 26, "{attempts}");
-        let lines: Vec<_> =
-            log.lines().filter(|line| !["intake: ", "put away: "].iter().any(|report| line.contains(report))).collect();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| !["intake: ", "names: ", "put away: "].iter().any(|report| line.contains(report)))
+            .collect();
         // Start, stop, and for each outage its beginning, a cause that changed, its end, and consuming anew.
         assert!(lines.len() < 3 * 6 + 6 && !log.contains("ERROR"), "{log}");
         assert!(!log.contains("s3cr3t-pa55"));

@@ -220,7 +220,9 @@ pub(crate) fn fields_of(event: &Value) -> Fields {
     fields.remove("initiator.agent");
     // All of it was found out, and says so.
     if event["change"]["derived"] == true {
-        fields.remove("change.derived");
+        for path in ["change.derived", "change.since", "change.until"] {
+            fields.remove(path);
+        }
     }
     if event["odd"].as_array().is_some_and(|odd| !odd.is_empty()) {
         fields.insert("odd".to_owned(), event["odd"].clone());

@@ -159,8 +159,11 @@ impl Agent<'_> {
         let name = self.name.text("payload.initiator.name", odd);
         let same = self.username.text("payload.initiator.username", odd);
         let typed = self.user_name.text("payload.initiator.user_name", odd);
+        let id = user_id.or(id).or(federated);
+        // What was typed names nobody whose id is known: who is logged in may try another's name.
+        let typed = typed.filter(|_| id.is_none());
         let initiator = Initiator {
-            id: user_id.or(id).or(federated),
+            id,
             name: name.or(same).or(typed),
             project_id: self.project_id.id("payload.initiator.project_id", odd),
             project_name: self.project_name.text("payload.initiator.project_name", odd),

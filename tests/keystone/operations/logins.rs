@@ -107,8 +107,11 @@ pub(super) fn successes() -> Vec<Operation> {
     let (default, system) = (json!({"id": "default"}), Some(json!({"system": {"all": true}})));
     let reader = login("cadfd", &default, crate::stage::READER.1, system);
     vec![
-        // That looks like the daemon's own login, and is left out as those are.
-        post("log in as the daemon would", "/auth/tokens", reader).by("").token_of("reader"),
+        // By its name and from elsewhere: the rules apply.
+        post("log in as the daemon would", "/auth/tokens", reader)
+            .by("")
+            .token_of("reader")
+            .tells(Telling::of_login("{reader_user}", "cadfd")),
         refused(
             "log in as the daemon would, with a wrong password",
             login("cadfd", &default, "wrong-pa55w0rd", None),
