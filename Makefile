@@ -17,6 +17,7 @@ demo: ## RabbitMQ, cadfd, Jenkins, Slack: the captured events of a real Keystone
 test: ## all tests, against private RabbitMQ nodes
 	@.ci/install
 	@.ci/rabbitmq-4
+	@.ci/promtool
 	cargo test --locked
 
 test-keystone: ## a hundred operations on a real Keystone 28.1 (from PyPI, with MariaDB), and what must come of each

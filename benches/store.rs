@@ -68,6 +68,7 @@ impl Ground {
             message_id: id.clone(),
             event_type: "identity.user.deleted".to_owned(),
             request: Ok("x".repeat(800)),
+            sent: None,
         };
         let deliveries = destination.map(delivery).into_iter().collect();
         let record = format!("\"type\":\"event\",\"padding\":\"{}\"}}", "x".repeat(1600)).into_bytes();

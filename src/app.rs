@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::action;
+use crate::admin::{self, Admin, Phase, Scene};
 use crate::audit::{AuditError, AuditFile, Followers, Output};
 use crate::config::{Config, Destination, Problems};
 use crate::intake;
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The store opened but does not take writes.
     #[error(transparent)]
     Write(#[from] crate::store::StoreError),
+    /// Metrics and health.
+    #[error(transparent)]
+    Listen(#[from] admin::ListenError),
     /// A destination whose settings cannot work after all.
     #[error("{name}: {source}")]
     Destination {
@@ -71,7 +75,7 @@ impl StartError {
             Self::Store(error) => error.may_pass(),
             Self::Audit(error) => error.may_pass(),
             Self::Write(_) => true,
-            Self::Destination { .. } => false,
+            Self::Listen(_) | Self::Destination { .. } => false,
         }
     }
 }
@@ -94,8 +98,11 @@ pub async fn run(
     mut controls: mpsc::Receiver<Control>,
     standard: Standard,
 ) -> Result<(), StartError> {
-    let Some(disks) = disks(&config, &mut controls).await? else { return Ok(()) };
-    let mut app = App::start(config, disks, standard).await?;
+    let mut admin = Admin::default();
+    // First of all: that the port is taken is known before anything is touched, and a start that takes long is told.
+    admin.follow(config.admin.listen).await?;
+    let Some(disks) = disks(&config, &mut controls, admin.stage()).await? else { return Ok(()) };
+    let mut app = App::start(config, disks, standard, admin).await?;
     let cause = loop {
         match controls.recv().await {
             Some(Control::Reload) => {
@@ -136,7 +143,11 @@ impl Disks {
 }
 
 /// Opens store and audit file; waits while their disk is full. `None` when told to stop meanwhile.
-async fn disks(config: &Config, controls: &mut mpsc::Receiver<Control>) -> Result<Option<Disks>, StartError> {
+async fn disks(
+    config: &Config,
+    controls: &mut mpsc::Receiver<Control>,
+    stage: &admin::Stage,
+) -> Result<Option<Disks>, StartError> {
     let since = Instant::now();
     let mut failures = 0;
     loop {
@@ -149,7 +160,10 @@ async fn disks(config: &Config, controls: &mut mpsc::Receiver<Control>) -> Resul
                 return Ok(Some(disks));
             }
             Err(error) if !error.may_pass() => return Err(error),
-            Err(error) if failures == 0 => tracing::error!("{error}; nothing is consumed until it works"),
+            Err(error) if failures == 0 => {
+                tracing::error!("{error}; nothing is consumed until it works");
+                stage.enter(Phase::Starting(error.to_string()));
+            }
             Err(_) => {}
         }
         failures += 1;
@@ -179,10 +193,11 @@ struct App {
     status: Arc<intake::Status>,
     workers: BTreeMap<String, Task<Order>>,
     conditions: Conditions,
+    admin: Admin,
 }
 
 impl App {
-    async fn start(config: Config, disks: Disks, standard: Standard) -> Result<Self, StartError> {
+    async fn start(config: Config, disks: Disks, standard: Standard, admin: Admin) -> Result<Self, StartError> {
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let destinations = build(&config.destinations)?;
         let Disks { store, file, last } = disks;
@@ -206,11 +221,13 @@ impl App {
         pipeline.note(&record).await;
         let mut workers = BTreeMap::new();
         for (name, destination) in destinations {
-            let task = work(&name, destination, &store, &conditions, None);
+            let task = work(&name, destination, &store, &conditions, &admin, None);
             workers.insert(name, task);
         }
-        let intake = take_in(config.intake.clone(), &pipeline, &status, None);
-        let app = Self { config, store, names, pipeline, followers, intake, status, workers, conditions };
+        let intake = take_in(config.intake.clone(), &pipeline, &status, &admin, None);
+        let app = Self { config, store, names, pipeline, followers, intake, status, workers, conditions, admin };
+        app.show();
+        app.admin.stage().enter(Phase::Running);
         tracing::info!(
             rules = app.config.rules.len(),
             destinations = app.config.destinations.len(),
@@ -234,7 +251,7 @@ impl App {
                 tracing::warn!("{what} changed; that takes effect at the next start");
             }
         }
-        if let Err(error) = self.replace_workers(&config.destinations).and_then(|()| self.ask_anew(&config)) {
+        if let Err(error) = self.put_in_force(&config).await {
             tracing::error!("reload refused: {error}; the old settings and rules stay in force");
             return;
         }
@@ -244,16 +261,44 @@ impl App {
         if config.intake != self.config.intake {
             let old = std::mem::replace(&mut self.intake.handle, tokio::spawn(async {}));
             self.intake.orders.send_replace(true);
-            self.intake = take_in(config.intake.clone(), &self.pipeline, &self.status, Some(old));
+            self.intake = take_in(config.intake.clone(), &self.pipeline, &self.status, &self.admin, Some(old));
         }
         let rules = config.rules.len();
         let old = std::mem::replace(&mut self.config, config);
         // What takes effect only at the next start is still the old.
         (self.config.state_dir, self.config.audit_path, self.config.daemon) =
             (old.state_dir, old.audit_path, old.daemon);
+        self.show();
         self.pipeline.note(&Record::Reload { at: Timestamp::now(), rules }).await;
         tracing::info!(rules, destinations = self.config.destinations.len(), "reloaded settings and rules");
         self.say_orphans();
+    }
+
+    /// What may not work with new settings. On an error it is as before.
+    async fn put_in_force(&mut self, config: &Config) -> Result<(), StartError> {
+        self.admin.follow(config.admin.listen).await?;
+        let replaced = self.replace_workers(&config.destinations).and_then(|()| self.ask_anew(config));
+        if replaced.is_err() {
+            self.admin.follow(self.config.admin.listen).await?;
+        }
+        replaced
+    }
+
+    /// Lets what there is now be seen.
+    fn show(&self) {
+        self.admin.stage().show(Scene {
+            store: Arc::clone(&self.store),
+            pipeline: Arc::clone(&self.pipeline),
+            names: Arc::clone(&self.names),
+            intake: Arc::clone(&self.status),
+            conditions: Arc::clone(&self.conditions),
+            followers: self.followers.health(),
+            audit_path: self.config.audit_path.clone(),
+            rules: Arc::clone(&self.config.rules),
+            queues: self.config.intake.queues.clone(),
+            destinations: self.config.destinations.keys().cloned().collect(),
+            quiet_after: self.config.admin.quiet_after,
+        });
     }
 
     fn replace_workers(&mut self, wanted: &BTreeMap<String, Destination>) -> Result<(), StartError> {
@@ -273,7 +318,7 @@ impl App {
         built.retain(|name, _| !self.workers.contains_key(name));
         for (name, destination) in built {
             // It begins when the old one has ended, so that none performs what the other has claimed.
-            let task = work(&name, destination, &self.store, &self.conditions, ending.remove(&name));
+            let task = work(&name, destination, &self.store, &self.conditions, &self.admin, ending.remove(&name));
             self.workers.insert(name, task);
         }
         Ok(())
@@ -312,13 +357,14 @@ impl App {
                 Some((since, reason)) => format!("is lost since {}: {reason}", crate::record::time(*since)),
             };
             let waiting = waiting.get(name).copied().unwrap_or(0);
-            let (done, given_up) = (condition.done, condition.given_up);
+            let (done, given_up) = (condition.done, condition.refused + condition.expired);
             tracing::info!(action.name = name, "{name} {state}; {waiting} waiting, {done} done, {given_up} given up");
         }
     }
 
     async fn stop(self, cause: &'static str) {
         tracing::info!("stopping on {cause}");
+        self.admin.stage().enter(Phase::Stopping(cause));
         self.intake.orders.send_replace(true);
         ended(self.intake.handle).await;
         let deadline = Instant::now() + self.config.daemon.stop_timeout;
@@ -373,11 +419,14 @@ fn take_in(
     settings: intake::Settings,
     pipeline: &Arc<Pipeline>,
     status: &Arc<intake::Status>,
+    admin: &Admin,
     before: Option<JoinHandle<()>>,
 ) -> Task<bool> {
     let (orders, mut stop) = watch::channel(false);
     let (pipeline, status) = (Arc::clone(pipeline), Arc::clone(status));
+    let part = admin.stage().parts().watch("the intake");
     let handle = tokio::spawn(async move {
+        let _part = part;
         if let Some(before) = before {
             ended(before).await;
         }
@@ -395,11 +444,14 @@ fn work(
     destination: action::Destination,
     store: &Arc<Store>,
     conditions: &Conditions,
+    admin: &Admin,
     before: Option<JoinHandle<()>>,
 ) -> Task<Order> {
     let worker = Worker::new(name, destination, Arc::clone(store), Arc::clone(conditions));
     let (orders, receiver) = watch::channel(Order::Work);
+    let part = admin.stage().parts().watch(name);
     let handle = tokio::spawn(async move {
+        let _part = part;
         if let Some(before) = before {
             ended(before).await;
         }

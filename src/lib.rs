@@ -7,8 +7,9 @@
 //! [`app`] puts the parts together; [`cli`] is what a person types.
 //!
 //! Pure, without input, output, clock or randomness: [`event`], [`rule`], [`template`], [`retry`], [`record`],
-//! [`text`].
+//! [`text`], [`delays`].
 
+pub mod delays;
 pub mod event;
 pub mod text;
 
@@ -35,6 +36,7 @@ pub mod audit;
 pub mod pipeline;
 pub mod worker;
 
+pub mod admin;
 pub mod config;
 
 pub mod app;

@@ -3,6 +3,8 @@
 //! Its promise: a batch is kept whole or not at all, in the order it came; what cannot be decoded is kept with its
 //! bytes; a store that cannot be written is said once, and waited for before anything more is consumed.
 
+mod counts;
+
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+pub use counts::Counts;
+
 use crate::event::{self, Event};
 use crate::intake::{Incoming, Refused, SessionId, Sink};
 use crate::name::Known;
@@ -23,6 +27,7 @@ use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
 use crate::rule::{Plan, RuleTable};
 use crate::store::{Entry, Key, MessageKey, NewDelivery, Session, Store, StoreError, Unreadable};
+use counts::Tally;
 
 /// Between attempts to write while the disk takes nothing.
 const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
@@ -40,6 +45,7 @@ pub struct Pipeline {
     /// Whether standard output is a terminal.
     colour: bool,
     state: Mutex<State>,
+    counts: Mutex<Counts>,
     /// Batches are named, planned and handed to the store in the order in which they came.
     turn: tokio::sync::Mutex<()>,
 }
@@ -61,12 +67,13 @@ impl Pipeline {
     #[must_use]
     pub fn new(store: Arc<Store>, names: Arc<Names>, colour: bool) -> Self {
         let (rules, own_events) = (ArcSwap::default(), AtomicBool::default());
-        let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { store, names, rules, own_events, colour, state, turn }
+        let (state, counts, turn) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { store, names, rules, own_events, colour, state, counts, turn }
     }
 
     /// Puts other rules in force, from the next batch on; with `own_events`, also for cadfd's own logins at Keystone.
     pub fn set_rules(&self, rules: Arc<RuleTable>, own_events: bool) {
+        self.counted().retain_rules(|name| rules.rules().iter().any(|rule| rule.name == name));
         self.rules.store(rules);
         self.own_events.store(own_events, Ordering::Relaxed);
     }
@@ -83,6 +90,16 @@ impl Pipeline {
             self.trouble(&error);
             self.state().notes.splice(0..0, notes);
         }
+    }
+
+    /// What came through since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counted().clone()
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,14 +142,28 @@ impl Pipeline {
         }
     }
 
-    fn entries(&self, batch: Vec<Decoded>, answered: &mut Answered) -> Vec<Entry> {
-        let rules = self.rules.load();
+    fn entries<'a>(
+        &self,
+        batch: Vec<Decoded>,
+        rules: &'a RuleTable,
+        answered: &mut Answered,
+        tally: &mut Tally<'a>,
+    ) -> Vec<Entry> {
         let mut entries: Vec<_> = std::mem::take(&mut self.state().notes).into_iter().map(own).collect();
+        entries.iter().for_each(|_| tally.own());
         let mut failed = Vec::new();
         for (message, event) in batch {
             entries.push(match event {
-                Ok(event) => self.entry(&message, event, &rules, answered, &mut failed),
-                Err(reason) => unreadable(message, reason),
+                Ok(event) => {
+                    let (event, plan, names) = self.plan(&message, event, rules, answered);
+                    tally.event(&event, &plan.planned);
+                    say_failed(&plan, &mut failed);
+                    known(&message, &event, plan, names)
+                }
+                Err(reason) => {
+                    tally.unreadable();
+                    unreadable(message, reason)
+                }
             });
         }
         for text in failed {
@@ -143,15 +174,14 @@ impl Pipeline {
         entries
     }
 
-    /// All that is to be kept of an event.
-    fn entry(
+    /// An event with its names, what is to be done about it, and what it taught about names.
+    fn plan<'a>(
         &self,
         message: &Incoming,
         mut event: Event,
-        rules: &RuleTable,
+        rules: &'a RuleTable,
         answered: &mut Answered,
-        failed: &mut Vec<String>,
-    ) -> Entry {
+    ) -> (Arc<Event>, Plan<'a>, Vec<Known>) {
         let names = self.names.tell(&mut event, (message.received, message.redelivered), answered);
         let event = Arc::new(event);
         let plan = if event.own && !self.own_events.load(Ordering::Relaxed) {
@@ -159,12 +189,16 @@ impl Pipeline {
         } else {
             rules.plan(&event, self.colour)
         };
-        failed.extend(plan.planned.iter().filter(|planned| planned.delivery.is_none()).filter_map(|planned| {
-            let error = planned.error.as_ref()?;
-            Some(format!("rule {:?}: its {} cannot be evaluated: {error}", planned.rule, planned.to))
-        }));
-        known(message, &event, plan, names)
+        (event, plan, names)
     }
+}
+
+/// What is to be said of rules that could not be evaluated.
+fn say_failed(plan: &Plan<'_>, failed: &mut Vec<String>) {
+    failed.extend(plan.planned.iter().filter(|planned| planned.delivery.is_none()).filter_map(|planned| {
+        let error = planned.error.as_ref()?;
+        Some(format!("rule {:?}: its {} cannot be evaluated: {error}", planned.rule, planned.to))
+    }));
 }
 
 /// A message, and its event or why it cannot be decoded.
@@ -213,12 +247,15 @@ impl Sink for Pipeline {
             (batch, wants, logins)
         });
         let mut answered = self.names.resolve(wants, logins).await;
-        let entries = tokio::task::block_in_place(|| self.entries(batch, &mut answered));
+        let rules = self.rules.load_full();
+        let mut tally = Tally::default();
+        let entries = tokio::task::block_in_place(|| self.entries(batch, &rules, &mut answered, &mut tally));
         let notes: Vec<_> = entries.iter().filter(|e| e.key == Key::Own).map(|e| e.record.clone()).collect();
         let kept = self.store.put(&session, entries);
         drop(turn);
         match kept.await {
-            Ok(_) => {
+            Ok(kept) => {
+                self.counted().add(&tally, &kept.repeats, Timestamp::now());
                 answered.kept();
                 Ok(())
             }
@@ -264,6 +301,7 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -
         rule: delivery.rule,
         message_id: event.message_id.clone(),
         event_type: event.event_type.clone(),
+        sent: event.timestamp,
         request: delivery.request.and_then(|request| serde_json::to_string(&request).map_err(|e| e.to_string())),
     });
     Entry {

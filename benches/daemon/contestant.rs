@@ -116,7 +116,7 @@ impl Contestant {
 
 fn write_settings(dir: &Path, url: &str, rules: &str, settings: &str) -> anyhow::Result<()> {
     let text = format!(
-        "[rabbitmq]\ntransport_url = {url:?}\n[state]\ndir = \"{0}/state\"\n[audit]\npath = \"{0}/audit.log\"\n{settings}\n",
+        "[rabbitmq]\ntransport_url = {url:?}\n[admin]\nlisten = \"off\"\n[state]\ndir = \"{0}/state\"\n[audit]\npath = \"{0}/audit.log\"\n{settings}\n",
         dir.display()
     );
     fs::write(dir.join("cadfd.toml"), text)?;

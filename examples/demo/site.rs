@@ -35,7 +35,7 @@ impl Site {
         let site = Self { home: Home::new("cadfd-demo-") };
         let path = |name: &str| site.dir().join(name);
         let settings = format!(
-            "[rabbitmq]\ntransport_url_file = \"{0}/etc/transport_url\"\n\n[state]\ndir = \"{0}/state\"\n\n\
+            "[rabbitmq]\ntransport_url_file = \"{0}/etc/transport_url\"\n\n[admin]\nlisten = \"off\"\n\n[state]\ndir = \"{0}/state\"\n\n\
              [audit]\npath = \"{1}\"\n\n\
              [jenkins.ci]\nurl = \"{2}\"\nuser = \"{3}\"\ntoken_file = \"{0}/etc/jenkins.token\"\n\n\
              [slack.ops]\nwebhook_url_file = \"{0}/etc/slack.url\"\nrate = \"unlimited\"\n",

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
-use super::{Attempt, BuildError, Limits, Outcome, Scope};
+use super::{Attempt, BuildError, FailureKind, Limits, Outcome, Scope};
 use crate::secret::Secret;
 use crate::transport::{self, End, Settings, Times, Veil};
 
@@ -103,7 +103,8 @@ impl Client {
             return Outcome::given_up("the request cannot be built from its parts");
         }
         let reason = self.veil.show(transport::network_reason(error, &self.times).as_bytes(), REPLY_LIMIT);
-        Outcome::Retry { reason, after: None, scope: Scope::Destination }
+        let kind = if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Unreachable };
+        Outcome::Retry { reason, after: None, scope: Scope::Destination, kind }
     }
 
     /// The outcome of an answer that is not a success.
@@ -112,7 +113,11 @@ impl Client {
         match classify(status.as_u16()) {
             Verdict::Retry(scope) => {
                 let after = reply.headers.get(RETRY_AFTER).and_then(|value| retry_after(value, attempt.now));
-                Outcome::Retry { reason: self.describe(reply), after, scope }
+                let kind = match scope {
+                    Scope::Destination => FailureKind::Overloaded,
+                    Scope::Delivery => FailureKind::Error,
+                };
+                Outcome::Retry { reason: self.describe(reply), after, scope, kind }
             }
             Verdict::Success => self.give_up(format!("answered {status}, which was not expected here"), reply),
             Verdict::GiveUp(advice) => self.give_up(format!("answered {status}: {advice}"), reply),

@@ -83,6 +83,8 @@ pub enum Outcome {
         after: Option<Duration>,
         /// Whether the destination's other deliveries would fail as well.
         scope: Scope,
+        /// The kind of failure, for counting.
+        kind: FailureKind,
     },
     /// It will never work, however often it is tried.
     GivenUp {
@@ -96,6 +98,38 @@ pub enum Outcome {
 impl Outcome {
     fn given_up(reason: impl Into<String>) -> Self {
         Self::GivenUp { reason: reason.into(), reply: None }
+    }
+}
+
+/// What kind of failure an attempt met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No connection, or it broke: network, name, TLS.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// 429, 502, 503, 504: down or overloaded, says the destination or what stands before it.
+    Overloaded,
+    /// Another status that may pass: 408, 425, 500 and the other 5xx.
+    Error,
+    /// An answer that could not be understood.
+    Unreadable,
+}
+
+impl FailureKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Unreachable, Self::Timeout, Self::Overloaded, Self::Error, Self::Unreadable];
+
+    /// Its name among the metrics' labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::Error => "error",
+            Self::Unreadable => "unreadable",
+        }
     }
 }
 

@@ -24,12 +24,52 @@ const RETRY: Schedule = Schedule { first: Duration::from_millis(250), max: Durat
 /// Where the lines of `log` actions go.
 pub type Output = Box<dyn Write + Send>;
 
+/// Whether the threads are there, and whether they can write.
+#[derive(Debug, Default)]
+pub struct Health {
+    running: AtomicU32,
+    file_fails: AtomicBool,
+    output_fails: AtomicBool,
+}
+
+impl Health {
+    /// Whether both threads are there.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.running.load(Ordering::Acquire) == THREADS
+    }
+
+    /// Whether the audit file cannot be written.
+    #[must_use]
+    pub fn file_fails(&self) -> bool {
+        self.file_fails.load(Ordering::Relaxed)
+    }
+
+    /// Whether standard output cannot be written.
+    #[must_use]
+    pub fn output_fails(&self) -> bool {
+        self.output_fails.load(Ordering::Relaxed)
+    }
+}
+
+/// One thread of [`Health::running`], until it ends, however it does.
+struct Running(Arc<Health>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The audit file's and standard output's.
+const THREADS: u32 = 2;
+
 /// The running threads.
 #[derive(Debug)]
 pub struct Followers {
     reopen: Arc<AtomicBool>,
     closing: Arc<AtomicBool>,
-    running: Arc<AtomicU32>,
+    health: Arc<Health>,
     file: Option<JoinHandle<()>>,
     output: Option<JoinHandle<()>>,
 }
@@ -46,8 +86,8 @@ impl Followers {
         last: u64,
         output: Output,
     ) -> Result<Self, OpenError> {
-        let (reopen, closing, running) =
-            (Arc::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(2)));
+        let (reopen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let health = Arc::new(Health { running: AtomicU32::new(THREADS), ..Health::default() });
         let log_seq = store.position().log_seq;
         let to_file = ToFile {
             path,
@@ -58,9 +98,15 @@ impl Followers {
             file: Some(file),
             reopen: Arc::clone(&reopen),
         };
-        let file = Follow::new(store, last, &closing, &running)?.spawn("audit-file", to_file)?;
-        let output = Follow::new(store, log_seq, &closing, &running)?.spawn("audit-log", ToOutput(output))?;
-        Ok(Self { reopen, closing, running, file: Some(file), output: Some(output) })
+        let file = Follow::new(store, last, &closing, &health)?.spawn("audit-file", to_file)?;
+        let output = Follow::new(store, log_seq, &closing, &health)?.spawn("audit-log", ToOutput(output))?;
+        Ok(Self { reopen, closing, health, file: Some(file), output: Some(output) })
+    }
+
+    /// How they are, also when this handle is gone.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Opens the audit file anew before the next record, as after SIGHUP.
@@ -74,12 +120,12 @@ impl Followers {
         self.closing.store(true, Ordering::Release);
         store.finish_readers();
         let deadline = Instant::now() + limit;
-        while self.running.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        while self.health.running.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             #[expect(clippy::disallowed_methods, reason = "at the very end: a blocked output cannot be waited for")]
             std::thread::sleep(Duration::from_millis(5));
         }
         // A thread that has said that it is done may be a moment from its end.
-        let done = self.running.load(Ordering::Acquire) == 0;
+        let done = self.health.running.load(Ordering::Acquire) == 0;
         let threads = [self.file.take(), self.output.take()];
         threads.into_iter().flatten().all(|thread| (done || thread.is_finished()) && thread.join().is_ok())
     }
@@ -89,6 +135,8 @@ impl Followers {
 trait Target: Send + 'static {
     /// What it is called in the log.
     const NAME: &'static str;
+    /// Where it shows that it cannot be written.
+    fn fails(health: &Health) -> &AtomicBool;
     /// Called when nothing is to be written, before each batch, and after a failure.
     fn prepare(&mut self) -> Result<(), AuditError>;
     /// Writes what follows record `after`; says up to which record, `None` where there is nothing.
@@ -112,24 +160,19 @@ struct Follow {
     reader: Reader,
     after: u64,
     closing: Arc<AtomicBool>,
-    running: Arc<AtomicU32>,
+    health: Arc<Health>,
     failures: u32,
     said: String,
 }
 
 impl Follow {
-    fn new(
-        store: &Arc<Store>,
-        after: u64,
-        closing: &Arc<AtomicBool>,
-        running: &Arc<AtomicU32>,
-    ) -> Result<Self, OpenError> {
+    fn new(store: &Arc<Store>, after: u64, closing: &Arc<AtomicBool>, health: &Arc<Health>) -> Result<Self, OpenError> {
         Ok(Self {
             store: Arc::clone(store),
             reader: store.reader()?,
             after,
             closing: Arc::clone(closing),
-            running: Arc::clone(running),
+            health: Arc::clone(health),
             failures: 0,
             said: String::new(),
         })
@@ -138,8 +181,8 @@ impl Follow {
     fn spawn(mut self, name: &str, mut target: impl Target) -> Result<JoinHandle<()>, OpenError> {
         let dir = self.store.dir().to_owned();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _running = Running(Arc::clone(&self.health));
             self.run(&mut target);
-            self.running.fetch_sub(1, Ordering::Release);
         });
         thread.map_err(|source| OpenError::Io { path: dir, source })
     }
@@ -193,6 +236,7 @@ impl Follow {
     /// Said when it begins and when its cause changes, not at each attempt.
     fn failed<T: Target>(&mut self, text: &str) {
         self.failures += 1;
+        T::fails(&self.health).store(true, Ordering::Relaxed);
         if self.said != text {
             tracing::error!(
                 target = T::NAME,
@@ -207,6 +251,7 @@ impl Follow {
         if self.failures > 0 {
             tracing::info!(target = T::NAME, attempts = self.failures, "the {} is written again", T::NAME);
             self.failures = 0;
+            T::fails(&self.health).store(false, Ordering::Relaxed);
             self.said.clear();
         }
     }
@@ -227,6 +272,10 @@ struct ToFile {
 
 impl Target for ToFile {
     const NAME: &'static str = "audit file";
+
+    fn fails(health: &Health) -> &AtomicBool {
+        &health.file_fails
+    }
 
     fn prepare(&mut self) -> Result<(), AuditError> {
         let asked = self.reopen.swap(false, Ordering::AcqRel);
@@ -273,6 +322,10 @@ struct ToOutput(Output);
 
 impl Target for ToOutput {
     const NAME: &'static str = "standard output";
+
+    fn fails(health: &Health) -> &AtomicBool {
+        &health.output_fails
+    }
 
     fn prepare(&mut self) -> Result<(), AuditError> {
         Ok(())

@@ -7,4 +7,4 @@ mod file;
 mod follow;
 
 pub use file::{AuditError, AuditFile};
-pub use follow::{Followers, Output};
+pub use follow::{Followers, Health, Output};

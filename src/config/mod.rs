@@ -6,6 +6,7 @@
 //! The `config` crate lays `CADFD_*` variables over the file; the file is also parsed with positions, so that each
 //! value knows the line or the variable it came from.
 
+mod admin;
 mod clouds;
 mod destinations;
 mod keystone;
@@ -51,6 +52,8 @@ pub struct Config {
     pub audit_path: PathBuf,
     /// How the daemon itself behaves.
     pub daemon: Daemon,
+    /// Where metrics and health are served.
+    pub admin: crate::admin::Settings,
     /// Where Keystone is asked for names; `None`: nowhere.
     pub keystone: Option<Keystone>,
     /// How long names are kept.
@@ -182,6 +185,7 @@ fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &Ref
     let (audit_path, backlog_max_bytes) = audit(root.table("audit"));
     let bounds = outbox(root.table("outbox"), remember, backlog_max_bytes);
     let daemon = daemon(root.table("daemon"));
+    let admin = admin::read(root.table("admin"));
     let keystone = keystone::read(&root, variables, problems);
     let names = names(root.table("names"));
     let destinations = destinations::read(&root);
@@ -196,6 +200,7 @@ fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &Ref
         bounds,
         audit_path,
         daemon,
+        admin,
         keystone,
         names,
         destinations,

@@ -104,7 +104,7 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     assert_eq!(plain.intake, full.intake);
     assert_eq!((plain.bounds, plain.audit_path, plain.daemon), (full.bounds, full.audit_path, full.daemon));
     assert_eq!(full.destinations.keys().collect::<Vec<_>>(), ["http.inventory", "jenkins.ci", "slack.ops"]);
-    assert_eq!(plain.names, full.names);
+    assert_eq!((plain.names, plain.admin), (full.names, full.admin));
     assert_eq!(plain.keystone, None);
     let keystone = full.keystone.unwrap();
     assert_eq!(keystone.client.scope, crate::keystone::Scope::System);

@@ -17,6 +17,7 @@ pub struct Status {
     received: AtomicU64,
     acknowledged: AtomicU64,
     sessions: AtomicU64,
+    failures: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -90,6 +91,8 @@ pub struct Snapshot {
     pub acknowledged: u64,
     /// Connections made since the start.
     pub sessions: u64,
+    /// Connections lost, and attempts to make one that failed, since the start.
+    pub failures: u64,
 }
 
 impl Status {
@@ -103,6 +106,7 @@ impl Status {
             received: self.received.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             sessions: self.sessions.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
         }
     }
 
@@ -127,6 +131,10 @@ impl Status {
 
     pub(super) fn count_session(&self) -> u64 {
         self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_received(&self, messages: usize) {

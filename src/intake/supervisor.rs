@@ -46,6 +46,7 @@ impl<S: Sink> Supervisor<S> {
             // Said by the sink. The broker is well, but the pause is the same.
             Ended::Refused => None,
             Ended::Lost(cause) => {
+                self.context.status.count_failure();
                 self.say_failed(host, &cause).await;
                 Some(cause)
             }

@@ -217,6 +217,7 @@ impl Lookup {
     }
 
     fn note(&self, key: &Key, result: &Result<bool, Failure>, took: Duration) {
+        self.shelf.counts.lookup(result.as_ref().map(|found| *found).map_err(drop));
         match result {
             Ok(is_there) => {
                 self.health.up();

@@ -17,6 +17,7 @@ mod lookup;
 mod told;
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,7 +78,46 @@ struct Asking {
 /// The book, and where it is kept.
 struct Shelf {
     book: Mutex<Book>,
+    counts: Counts,
     store: Arc<Store>,
+}
+
+/// What was asked and told since the start, whichever Keystone it was asked of.
+#[derive(Debug, Default)]
+struct Counts {
+    found: AtomicU64,
+    unknown: AtomicU64,
+    failed: AtomicU64,
+    filled: AtomicU64,
+}
+
+impl Counts {
+    /// An answer, or none, to a request for one thing.
+    fn lookup(&self, result: Result<bool, ()>) {
+        let count = match result {
+            Ok(true) => &self.found,
+            Ok(false) => &self.unknown,
+            Err(()) => &self.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Names in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Things whose names are known.
+    pub known: usize,
+    /// Requests for one thing since the start that Keystone answered with it.
+    pub found: u64,
+    /// Those that it answered with not knowing it.
+    pub unknown: u64,
+    /// Those that it did not answer.
+    pub failed: u64,
+    /// Names written into events since the start.
+    pub filled: u64,
+    /// Whether Keystone answers; `None` where none is in the settings.
+    pub answers: Option<bool>,
 }
 
 /// What was found out for a batch of events, and which changes they tell of. Dropped without [`Answered::kept`], those
@@ -117,7 +157,7 @@ impl Names {
     /// When the store cannot be read.
     pub fn open(store: Arc<Store>) -> Result<Self, StoreError> {
         let book = Mutex::new(Book::of(store.names()?));
-        let shelf = Arc::new(Shelf { book, store });
+        let shelf = Arc::new(Shelf { book, counts: Counts::default(), store });
         let mut following = JoinSet::new();
         following.spawn(Arc::clone(&shelf).follow());
         Ok(Self { shelf, asking: ArcSwapOption::empty(), tidying: Mutex::default(), _following: following })
@@ -197,12 +237,22 @@ impl Names {
         }
         told::fill(event, &book);
         drop(book);
+        self.shelf.counts.filled.fetch_add(event.names.len() as u64, Ordering::Relaxed);
         event.own = is_login(event)
             && event.outcome != Outcome::Failure
             && answered.own.is_some()
             && event.initiator.id == answered.own
             && event.initiator.agent.as_deref() == Some(transport::USER_AGENT);
         learnt
+    }
+
+    /// What there is now.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let Counts { found, unknown, failed, filled } = &self.shelf.counts;
+        let [found, unknown, failed, filled] = [found, unknown, failed, filled].map(|it| it.load(Ordering::Relaxed));
+        let answers = self.asking.load().as_ref().map(|asking| !asking.lookup.health.is_out());
+        Figures { known: self.shelf.len(), found, unknown, failed, filled, answers }
     }
 
     /// How many names are known, and whether Keystone answers; for the report.

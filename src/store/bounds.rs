@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension as _, Row};
 
 use super::NewDelivery;
 use super::command::Notice;
+use super::figures::Loss;
 use super::work::Work;
 
 use crate::record::{self, Record};
@@ -38,7 +39,7 @@ impl Work<'_> {
         let Some(destination) = fullest.map(|(destination, _)| destination.clone()) else { return Ok(false) };
         let Some(oldest) = self.oldest(&destination)? else { return Ok(false) };
         let reason = "the outbox is full ([outbox] max_rows, max_bytes); the oldest of its fullest destination goes";
-        self.give_up_untried(&oldest, reason)?;
+        self.give_up_untried(&oldest, reason, "outbox_full")?;
         let text =
             format!("gave up the oldest delivery for {destination}: the outbox is full ([outbox] max_rows, max_bytes)");
         self.notices.push(Notice { what: format!("full {destination}"), text });
@@ -52,14 +53,15 @@ impl Work<'_> {
             && let Some(oldest) = self.oldest(destination)?
             && oldest.created < before.as_millisecond()
         {
-            self.give_up_untried(&oldest, reason)?;
+            self.give_up_untried(&oldest, reason, "expired")?;
             expired += 1;
         }
         Ok(expired)
     }
 
-    fn give_up_untried(&mut self, oldest: &Oldest, reason: &str) -> rusqlite::Result<()> {
+    fn give_up_untried(&mut self, oldest: &Oldest, reason: &str, kind: &'static str) -> rusqlite::Result<()> {
         self.give_up(oldest.n, reason, None, 0)?;
+        self.lose(&oldest.delivery.destination, kind);
         let record = oldest.delivery.given_up(self.now, oldest.seq, oldest.attempts, reason);
         self.add_record(&record, None).map(drop)
     }
@@ -81,6 +83,7 @@ impl Work<'_> {
         let rows = statement.query_map([], Oldest::of)?;
         for Oldest { seq, attempts, delivery, .. } in rows.collect::<rusqlite::Result<Vec<_>>>()? {
             let reason = "discarded by hand (cadfd outbox discard)";
+            self.lose(&delivery.destination, "discarded");
             self.add_record(&delivery.given_up(self.now, seq, attempts, reason), None)?;
         }
         Ok(())
@@ -120,6 +123,7 @@ impl Work<'_> {
         }
         let text = format!("dropped {}, the oldest first: {reason}", what.replace('_', " "));
         self.notices.push(Notice { what: what.to_owned(), text });
+        self.losses.push(Loss::Dropped { what, count });
         let record = Record::Dropped { at: self.now, what, count, reason };
         self.add_record(&record::rest_of_line(&record), None).map(drop)
     }
@@ -153,6 +157,7 @@ impl Oldest {
             event_type: row.get(5)?,
             // Of no use for its end.
             request: Ok(String::new()),
+            sent: None,
         };
         Ok(Self { n: row.get(7)?, seq: row.get(3)?, attempts: row.get(6)?, created: row.get(8)?, delivery })
     }

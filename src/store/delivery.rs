@@ -25,6 +25,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// When it was planned.
     pub created: Timestamp,
+    /// The time that the message itself has, if any.
+    pub sent: Option<Timestamp>,
 }
 
 /// What an attempt came to, for the store.

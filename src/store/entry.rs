@@ -55,6 +55,8 @@ pub struct NewDelivery {
     pub event_type: String,
     /// The rendered request as JSON, or why it could not be rendered (then it is given up from the start).
     pub request: Result<String, String>,
+    /// The time that the message itself has, if any: what a delivery's delay is measured from.
+    pub sent: Option<Timestamp>,
 }
 
 impl NewDelivery {
@@ -97,10 +99,10 @@ pub struct Unreadable {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// Entries that are new.
     pub new: usize,
-    /// Entries that had been taken before.
-    pub repeats: usize,
+    /// Places in the batch of entries that had been taken before.
+    pub repeats: Vec<usize>,
 }

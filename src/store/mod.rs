@@ -9,6 +9,7 @@ mod chunk;
 mod command;
 mod delivery;
 mod entry;
+mod figures;
 mod names;
 mod outbox;
 mod reader;
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, oneshot, watch};
 pub use chunk::Chunk;
 pub use delivery::{Delivery, End, Settlement};
 pub use entry::{Entry, Kept, Key, NewDelivery, Unreadable};
+pub use figures::Figures;
 pub use names::NameTable;
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
 pub use reader::{Follower, Position, Reader};
@@ -153,6 +155,7 @@ pub struct Store {
     wakers: Wakers,
     position: Position,
     names_changed: watch::Sender<i64>,
+    shown: Arc<figures::Shown>,
     _lock: File,
 }
 
@@ -166,6 +169,7 @@ impl Store {
         let sqlite = |source| OpenError::Sqlite { path: dir.join(schema::FILE), source };
         let books = books::Books::load(&connection).map_err(sqlite)?;
         let position = books.position();
+        let shown = Arc::new(figures::Shown::new(&books));
         let reads = Mutex::new(schema::open_beside(dir)?);
         let signal = Arc::new(Signal::default());
         let wakers = Wakers::default();
@@ -175,13 +179,15 @@ impl Store {
             trail: Arc::clone(&signal),
             wakers: Arc::clone(&wakers),
             names_changed: names_changed.clone(),
+            shown: Arc::clone(&shown),
         };
         let writer = writer::Writer::new(dir, connection, books, bounds, signals);
         let io = |source| OpenError::Io { path: dir.to_owned(), source };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&receiver)).map_err(io)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { dir: dir.to_owned(), commands, thread, reads, signal, wakers, position, names_changed, _lock: lock })
+        let dir = dir.to_owned();
+        Ok(Self { dir, commands, thread, reads, signal, wakers, position, names_changed, shown, _lock: lock })
     }
 
     /// Where the followers were when the store was opened.
@@ -380,6 +386,39 @@ impl Store {
     pub fn waiting(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         outbox::waiting(&reads).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// How much is where, and whether the disk takes it. Waits for nothing.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.shown.now()
+    }
+
+    /// Whether the writing thread is there; it is not after [`Store::close`], or when it broke off.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// When the oldest of the deliveries that wait for each of these destinations was planned; those where nothing waits
+    /// are left out. Blocks: a read of a few rows each.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn oldest_waiting<'a>(
+        &self,
+        destinations: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<(&'a str, Timestamp)>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = |destination| Ok(outbox::oldest_waiting(&reads, destination)?.map(|oldest| (destination, oldest)));
+        let found: rusqlite::Result<Vec<_>> = destinations.into_iter().map(oldest).collect();
+        found.map(|found| found.into_iter().flatten().collect()).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// The files that the store is in: the database, and SQLite's log of changes to it.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        ["", "-wal"].map(|end| self.dir.join(format!("{}{end}", schema::FILE))).into_iter()
     }
 
     /// Whether a delivery still waits. Where that cannot be read it counts as waiting: rather twice than never.

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Delivery, OpenError, schema};
 
-const DELIVERY: &str = "n, id, rule, seq, message_id, event_type, request, progress, attempts, created";
+const DELIVERY: &str = "n, id, rule, seq, message_id, event_type, request, progress, attempts, created, sent";
 
 pub(super) fn due(
     connection: &Connection,
@@ -56,6 +56,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         progress: row.get(7)?,
         attempts: row.get(8)?,
         created: time(row, 9)?,
+        sent: row.get::<_, Option<i64>>(10)?.and_then(|sent| Timestamp::from_millisecond(sent).ok()),
     })
 }
 
@@ -69,6 +70,18 @@ pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Vec<(String, 
         .prepare_cached("SELECT destination, count(*) FROM delivery WHERE state = 0 GROUP BY 1 ORDER BY 1")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
+}
+
+/// Deliveries looked at for the oldest: those tried again by hand come first and are the youngest.
+const OLDEST: usize = 256;
+
+pub(super) fn oldest_waiting(connection: &Connection, destination: &str) -> rusqlite::Result<Option<Timestamp>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT min(created) FROM
+         (SELECT created FROM delivery WHERE destination = ?1 AND state = 0 ORDER BY n LIMIT ?2)",
+    )?;
+    let oldest: Option<i64> = statement.query_row(params![destination, OLDEST], |row| row.get(0))?;
+    Ok(oldest.and_then(|oldest| Timestamp::from_millisecond(oldest).ok()))
 }
 
 pub(super) fn is_waiting(connection: &Connection, n: i64) -> rusqlite::Result<bool> {

@@ -16,7 +16,7 @@ use super::seen;
 pub(super) const FILE: &str = "cadfd.db";
 
 /// The version that [`SCHEMA`] is (`PRAGMA user_version`).
-const VERSION: usize = 3;
+const VERSION: usize = 4;
 
 /// A new store's.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -26,6 +26,9 @@ const RENAME_1: &str = "ALTER TABLE seen RENAME TO seen_1; ALTER TABLE trail REN
 const MOVE_1: &str = "INSERT INTO trail (last, first, lines, log, logs)
                           SELECT seq, seq, line, coalesce(log, ''), log IS NOT NULL FROM trail_1;
                       DROP TABLE trail_1; DROP TABLE seen_1;";
+
+/// Up to version 3 a delivery did not know the message's own time.
+const ADD_SENT: &str = "ALTER TABLE delivery ADD COLUMN sent INTEGER";
 
 /// Pages (of 4 KiB) in the WAL before it is carried over into the file. Most of what passes through is gone by then.
 const CHECKPOINT: u32 = 4096;
@@ -170,9 +173,10 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     }
     let transaction = connection.transaction().map_err(sqlite)?;
     let migrated = match found {
-        // Version 2 had no names.
-        0 | 2 => transaction.execute_batch(SCHEMA),
+        0 => transaction.execute_batch(SCHEMA),
         1 => from_1(&transaction),
+        // Version 2 had no names.
+        2 | 3 => transaction.execute_batch(SCHEMA).and_then(|()| transaction.execute_batch(ADD_SENT)),
         _ => return Ok(()),
     };
     migrated.and_then(|()| transaction.pragma_update(None, "user_version", VERSION)).map_err(sqlite)?;
@@ -182,6 +186,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
 fn from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(RENAME_1)?;
     transaction.execute_batch(SCHEMA)?;
+    transaction.execute_batch(ADD_SENT)?;
     seen::migrate(transaction)?;
     transaction.execute_batch(MOVE_1)
 }
@@ -224,6 +229,17 @@ mod tests {
         assert_eq!((waiting, version(&store).unwrap()), (1, VERSION));
         let old = "SELECT count(*) FROM sqlite_schema WHERE name IN ('seen_1', 'trail_1')";
         assert_eq!(store.query_row(old, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_store_of_version_3_is_carried_forward() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Connection::open(dir.path().join(FILE)).unwrap();
+        old.execute_batch(include_str!("../../tests/data/store/version-3.sql")).unwrap();
+        drop(old);
+        let (store, _lock) = open(dir.path()).unwrap();
+        let sent: Option<i64> = store.query_row("SELECT sent FROM delivery", [], |row| row.get(0)).unwrap();
+        assert_eq!((sent, version(&store).unwrap()), (None, VERSION));
     }
 
     #[test]

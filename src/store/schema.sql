@@ -44,7 +44,8 @@ CREATE TABLE IF NOT EXISTS delivery (
   ended       INTEGER,
   reason      TEXT,                      -- why it waits for another attempt, or was given up
   reply       TEXT,                      -- the first kilobyte of what the receiver answered
-  bytes       INTEGER NOT NULL           -- what it counts for in the outbox's bound
+  bytes       INTEGER NOT NULL,          -- what it counts for in the outbox's bound
+  sent        INTEGER                    -- the time that the message itself has, if any
 );
 CREATE INDEX IF NOT EXISTS delivery_due ON delivery (destination, state, due, n);
 CREATE INDEX IF NOT EXISTS delivery_order ON delivery (destination, state, n);

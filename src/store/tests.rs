@@ -16,6 +16,7 @@ fn entry(id: &str, destinations: &[&str]) -> Entry {
         message_id: id.into(),
         event_type: "identity.user.deleted".into(),
         request: Ok(r#"{"slack":{"text":"hi"}}"#.into()),
+        sent: None,
     };
     Entry {
         key: Key::Message(MessageKey::of(id)),
@@ -50,13 +51,13 @@ async fn a_message_is_kept_once_and_numbered_without_gaps_across_restarts() {
     let store = open(&dir, Bounds::default());
     let session = Session::default();
     let kept = store.put(&session, vec![entry("a", &["slack.ops"]), entry("b", &[])]).await.unwrap();
-    assert_eq!(kept, Kept { new: 2, repeats: 0 });
+    assert_eq!(kept, Kept { new: 2, repeats: vec![] });
     let kept = store.put(&session, vec![entry("b", &["slack.ops"]), entry("c", &[])]).await.unwrap();
-    assert_eq!(kept, Kept { new: 1, repeats: 1 });
+    assert_eq!(kept, Kept { new: 1, repeats: vec![0] });
     store.close();
     drop(store);
     let store = open(&dir, Bounds::default());
-    assert_eq!(store.put(&session, vec![entry("a", &[]), entry("d", &[])]).await.unwrap().repeats, 1);
+    assert_eq!(store.put(&session, vec![entry("a", &[]), entry("d", &[])]).await.unwrap().repeats, [0]);
     let wanted: Vec<_> = (1..=4).map(|seq| format!("{{\"seq\":{seq},\"type\":\"event\"}}\n")).collect();
     assert_eq!(lines(&store), wanted);
     assert_eq!(due(&store, "slack.ops").len(), 1);
@@ -211,7 +212,7 @@ async fn undecodable_messages_are_told_apart_by_the_brokers_word() {
         ..entry("", &[])
     };
     let session = Session::default();
-    assert_eq!(store.put(&session, vec![bad(false), bad(true)]).await.unwrap(), Kept { new: 1, repeats: 1 });
+    assert_eq!(store.put(&session, vec![bad(false), bad(true)]).await.unwrap(), Kept { new: 1, repeats: vec![1] });
     let outbox = Outbox::open(dir.path()).unwrap();
     assert_eq!(outbox.quarantine().unwrap()[0].body, b"{\xff}");
     store.put(&session, vec![bad(false), bad(false)]).await.unwrap();
@@ -241,7 +242,7 @@ async fn ids_are_forgotten_after_their_time() {
         tokio::task::yield_now().await;
     }
     store.put(&session, vec![entry("b", &[])]).await.unwrap();
-    assert_eq!(store.put(&session, vec![entry("a", &[])]).await.unwrap().repeats, 0);
+    assert_eq!(store.put(&session, vec![entry("a", &[])]).await.unwrap().repeats, [0; 0]);
 }
 
 fn store_time(dir: &TempDir) -> i64 {

@@ -11,6 +11,7 @@ use rusqlite::{Transaction, params};
 use super::books::{Books, Pending};
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice};
+use super::figures::Loss;
 use super::names;
 
 use super::{Bounds, End, Entry, Kept, Key, NewDelivery, Session, Settlement, StoreError, Unreadable};
@@ -28,6 +29,7 @@ pub(super) struct Work<'a> {
     pub(super) bounds: &'a mut Bounds,
     pub(super) wake: &'a mut Vec<String>,
     pub(super) notices: &'a mut Vec<Notice>,
+    pub(super) losses: &'a mut Vec<Loss>,
     /// Records of this transaction that are not in the table yet.
     pub(super) chunk: Chunk,
     /// Those that are.
@@ -94,9 +96,9 @@ impl Work<'_> {
 
     fn put(&mut self, entries: Vec<Entry>) -> rusqlite::Result<Kept> {
         let mut kept = Kept::default();
-        for entry in entries {
+        for (at, entry) in entries.into_iter().enumerate() {
             if self.is_repeat(&entry.key)? {
-                kept.repeats += 1;
+                kept.repeats.push(at);
                 continue;
             }
             kept.new += 1;
@@ -151,14 +153,14 @@ impl Work<'_> {
     }
 
     fn add_delivery(&mut self, seq: u64, delivery: &NewDelivery) -> rusqlite::Result<()> {
-        let NewDelivery { id, destination, rule, message_id, event_type, request } = delivery;
+        let NewDelivery { id, destination, rule, message_id, event_type, request, sent } = delivery;
         let now = self.now.as_millisecond();
         let (request, reason) = (request.as_ref().ok(), request.as_ref().err());
         let bytes = (request.map_or(0, String::len) + rule.len() + message_id.len() + ROW_BYTES) as u64;
         let mut statement = self.tx.prepare_cached(
             "INSERT OR IGNORE INTO delivery
-             (id, destination, rule, seq, message_id, event_type, request, state, created, ended, reason, bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             (id, destination, rule, seq, message_id, event_type, request, state, created, ended, reason, bytes, sent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?;
         let ended = reason.map(|_| now);
         let added = statement.execute(params![
@@ -173,7 +175,8 @@ impl Work<'_> {
             now,
             ended,
             reason,
-            bytes
+            bytes,
+            sent.map(Timestamp::as_millisecond)
         ])?;
         if added == 0 {
             return Ok(());
@@ -186,11 +189,17 @@ impl Work<'_> {
             }
             Some(reason) => {
                 self.books.given_up.add(bytes);
+                self.lose(destination, "template");
                 let what = format!("{rule}: {destination} cannot be rendered: {reason}");
                 self.notices.push(Notice { text: format!("rule {what}; see cadfd outbox show {id}"), what });
                 self.add_record(&delivery.given_up(self.now, seq, 0, reason), None).map(drop)
             }
         }
+    }
+
+    /// Counts a delivery that ends without an attempt of its own.
+    pub(super) fn lose(&mut self, destination: &str, reason: &'static str) {
+        self.losses.push(Loss::GivenUp { destination: destination.to_owned(), reason });
     }
 
     fn wake_up(&mut self, destination: &str) {

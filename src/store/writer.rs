@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::books::Books;
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice, answer, refuse};
+use super::figures::{Loss, Shown};
 use super::names;
 use super::reader::Signal;
 use super::work::Work;
@@ -36,6 +37,8 @@ pub(super) struct Signals {
     pub(super) wakers: Wakers,
     /// Whoever holds names: the command line changed some.
     pub(super) names_changed: watch::Sender<i64>,
+    /// Whoever looks.
+    pub(super) shown: Arc<Shown>,
 }
 
 pub(super) struct Writer {
@@ -52,6 +55,8 @@ pub(super) struct Writer {
     nudge: bool,
     /// What is to be said after the commit.
     notices: Vec<Notice>,
+    /// What is to be counted after the commit.
+    losses: Vec<Loss>,
     quiet: Quiet,
     /// How often the command line has changed names.
     names_changes: i64,
@@ -71,6 +76,7 @@ impl Writer {
             wake: Vec::new(),
             nudge: false,
             notices: Vec::new(),
+            losses: Vec::new(),
             quiet: Quiet::default(),
             names_changes: 0,
         }
@@ -79,6 +85,7 @@ impl Writer {
     /// Until the handle is dropped or says `Close`.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         loop {
+            self.signals.shown.beat();
             let mut group = match commands.recv_timeout(IDLE) {
                 Ok(first) => vec![first],
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
@@ -114,6 +121,9 @@ impl Writer {
             for command in group {
                 self.remember(command);
             }
+            if let Some(books) = &self.books {
+                self.signals.shown.show(books);
+            }
             return;
         }
         let mut books = self.books.take();
@@ -124,7 +134,13 @@ impl Writer {
             Ok(chunks) => (chunks, None),
             Err(error) => (Vec::new(), Some(self.disk(&error))),
         };
+        if let Some(failure) = &failure {
+            self.signals.shown.failed(&failure.to_string());
+        }
         if failure.is_none() {
+            if let Some(books) = &books {
+                self.signals.shown.kept(books, &mut self.losses);
+            }
             self.books = books;
             // Before the answers: whoever ends the readers after an answer must not end them before they know of it.
             self.signals.trail.raise(chunks);
@@ -166,6 +182,7 @@ impl Writer {
         self.wake.clear();
         self.nudge = false;
         self.notices.clear();
+        self.losses.clear();
         let tx = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         let mut fresh = match books.take() {
             Some(books) => books,
@@ -191,6 +208,7 @@ impl Writer {
             bounds: &mut self.bounds,
             wake: &mut self.wake,
             notices: &mut self.notices,
+            losses: &mut self.losses,
             chunk: Chunk::default(),
             chunks: Vec::new(),
             now,

@@ -7,7 +7,7 @@ mod attempt;
 mod clock;
 mod health;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::action::{Destination, Limits, Outcome, Scope};
+use crate::delays::Delays;
 use crate::quiet::Quiet;
 use crate::store::{Delivery, End, Settlement, Store};
 
@@ -39,6 +40,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The longest sleep: a missed wake-up costs no more than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Among the kinds of failure: the attempt's task panicked.
+pub const BROKEN_OFF: &str = "broken_off";
+
 /// What workers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -49,14 +53,22 @@ pub enum Order {
 }
 
 /// What a worker shows of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Condition {
     /// Since when the destination is down and why; `None` while it works.
     pub down: Option<(Timestamp, String)>,
+    /// Attempts made since the start.
+    pub attempts: u64,
+    /// Those that failed and may work later, by kind.
+    pub failed: BTreeMap<&'static str, u64>,
     /// Deliveries done since the start.
     pub done: u64,
-    /// Deliveries given up since the start.
-    pub given_up: u64,
+    /// Deliveries given up since the start after an attempt, because the destination refused them.
+    pub refused: u64,
+    /// The same because they had been tried for as long as they may be.
+    pub expired: u64,
+    /// From the time that a message has of itself to its delivery's end.
+    pub delay: Delays,
 }
 
 /// All workers' conditions, by destination.
@@ -279,7 +291,7 @@ impl Worker {
         self.claimed.remove(&delivery.n);
         let now = Instant::now();
         let say = match &outcome {
-            Outcome::Retry { reason, after, scope } => {
+            Outcome::Retry { reason, after, scope, .. } => {
                 let failure =
                     Failure { n: delivery.n, attempts: delivery.attempts, reason, scope: *scope, after: *after, began };
                 self.look = true;
@@ -299,7 +311,7 @@ impl Worker {
             Outcome::Done { .. } => self.health.answered(now),
         };
         self.say(say).await;
-        self.count(&outcome, is_last);
+        self.count(&outcome, is_last, delivery.sent);
         if matches!(outcome, Outcome::Retry { .. }) {
             self.expire().await;
         }
@@ -337,6 +349,10 @@ impl Worker {
         let _as_it_was = self.store.settle(Settlement { n, end }).await;
         let reason = reason.as_deref().unwrap_or_default();
         let failure = Failure { n, attempts, reason, scope: Scope::Delivery, after: None, began: Instant::now() };
+        self.note(|condition| {
+            condition.attempts += 1;
+            *condition.failed.entry(BROKEN_OFF).or_default() += 1;
+        });
         let say = self.health.failed(failure, Instant::now(), Timestamp::now(), rand::random());
         self.say(say).await;
     }
@@ -388,16 +404,35 @@ impl Worker {
         self.look = true;
     }
 
-    fn count(&self, outcome: &Outcome, is_last: bool) {
-        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        let condition = conditions.entry(self.name.clone()).or_default();
-        condition.done += u64::from(matches!(outcome, Outcome::Done { .. }));
-        condition.given_up += u64::from(is_last || matches!(outcome, Outcome::GivenUp { .. }));
-        condition.down = self.health.down().map(|(since, reason)| (since, reason.to_owned()));
+    fn count(&self, outcome: &Outcome, is_last: bool, sent: Option<Timestamp>) {
+        self.note(|condition| {
+            condition.attempts += 1;
+            match outcome {
+                Outcome::Done { .. } => {
+                    condition.done += 1;
+                    // A clock that is ahead of ours makes no negative delay.
+                    let took = sent.map(|sent| Duration::try_from(Timestamp::now().duration_since(sent)));
+                    took.into_iter().for_each(|took| condition.delay.note(took.unwrap_or_default()));
+                }
+                Outcome::GivenUp { .. } => condition.refused += 1,
+                Outcome::Retry { kind, .. } => *condition.failed.entry(kind.as_str()).or_default() += 1,
+                Outcome::Continue { .. } => {}
+            }
+            condition.expired += u64::from(is_last);
+            condition.down = self.health.down().map(|(since, reason)| (since, reason.to_owned()));
+        });
     }
 
     fn show(&self) {
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner).entry(self.name.clone()).or_default();
+        self.note(|_| ());
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Condition)) {
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        match conditions.get_mut(&self.name) {
+            Some(condition) => change(condition),
+            None => change(conditions.entry(self.name.clone()).or_default()),
+        }
     }
 }
 

@@ -122,7 +122,7 @@ fn given_up(outcome: Outcome) -> (String, String) {
 
 #[track_caller]
 fn assert_retry(outcome: &Outcome, expected: &str, wait: Option<u64>, at: Scope) {
-    let Outcome::Retry { reason, after, scope } = outcome else { panic!("expected Retry, got {outcome:?}") };
+    let Outcome::Retry { reason, after, scope, .. } = outcome else { panic!("expected Retry, got {outcome:?}") };
     assert!(reason.contains(expected), "{reason:?} has no {expected:?}");
     assert_eq!((*after, *scope), (wait.map(Duration::from_secs), at), "{reason}");
 }

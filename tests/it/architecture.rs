@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Decide, and do nothing else.
-const PURE: [&str; 7] = ["event", "name", "rule", "template", "retry", "record", "text"];
+const PURE: [&str; 8] = ["delays", "event", "name", "rule", "template", "retry", "record", "text"];
 
 /// What a pure module may not name: what does something, and what is different each time.
-const IMPURE: [&str; 20] = [
+const IMPURE: [&str; 21] = [
     "crate::store",
     "crate::intake",
     "crate::audit",
     "crate::worker",
     "crate::pipeline",
+    "crate::admin",
     "crate::app",
     "crate::cli",
     "crate::config",
@@ -34,10 +35,12 @@ const IMPURE: [&str; 20] = [
 ];
 
 /// Crates that one module knows for all, or those that share what they need of it.
-const OWNED: [(&str, &[&str]); 5] = [
+const OWNED: [(&str, &[&str]); 7] = [
     ("lapin", &["intake"]),
     ("rusqlite", &["store"]),
     ("backoff", &["retry"]),
+    ("axum", &["admin"]),
+    ("prometheus_client", &["admin"]),
     ("reqwest", &["transport", "action", "keystone"]),
     // The crate, not our module of the same name.
     ("config::Environment", &["config"]),

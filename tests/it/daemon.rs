@@ -48,7 +48,7 @@ impl Site {
         fs::create_dir_all(dir.path().join("etc/rules.d")).unwrap();
         let settings = format!(
             "[rabbitmq]\ntransport_url = {url:?}\nreconnect_first = \"50ms\"\nreconnect_max = \"500ms\"\n\
-             [state]\ndir = \"{0}/state\"\n[audit]\npath = \"{0}/log/audit.log\"\n",
+             [admin]\nlisten = \"off\"\n[state]\ndir = \"{0}/state\"\n[audit]\npath = \"{0}/log/audit.log\"\n",
             dir.path().display(),
         );
         let (state_dir, audit_path) = (dir.path().join("state"), dir.path().join("log/audit.log"));

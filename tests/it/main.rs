@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests play Keystone, which declares and publishes")]
 
 mod actions;
+mod admin;
 mod architecture;
 mod bounds;
 mod broker;

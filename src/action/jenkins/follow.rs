@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::{Jenkins, Request, Wait};
-use crate::action::{Attempt, Outcome, Scope};
+use crate::action::{Attempt, FailureKind, Outcome, Scope};
 use crate::retry;
 
 /// The pauses between two looks at a queue item or build.
@@ -183,6 +183,7 @@ impl Jenkins {
                 reason: format!("{}, which is not the JSON that was asked for", self.client.describe(&reply)),
                 after: None,
                 scope: Scope::Delivery,
+                kind: FailureKind::Unreadable,
             });
         }
         match self.client.refused(&reply, attempt) {

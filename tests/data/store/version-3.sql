@@ -1,0 +1,89 @@
+-- The store: what was taken from RabbitMQ and is not yet wholly dealt with. Times are milliseconds since 1970, UTC.
+-- What is there already is left as it is: a migration puts what it replaces out of the way first.
+
+-- Counters that outlive their rows: next_seq, file_seq and log_seq (written to the audit file, to standard output),
+-- file_dev and file_ino (the audit file last written, so that it is found again after a rename).
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Ids of messages already taken, for as long as they are remembered: 16 bytes each, one after another, in the order they
+-- came; a row for each transaction, or for a whole generation once that is sealed (seen.rs).
+CREATE TABLE IF NOT EXISTS seen (
+  n      INTEGER PRIMARY KEY,
+  since  INTEGER NOT NULL,               -- when the first of them came, and
+  until  INTEGER NOT NULL,               -- the last
+  sealed INTEGER NOT NULL,
+  ids    BLOB NOT NULL
+);
+
+-- Records on their way to the audit file, with the lines for standard output that go with them: those that were committed
+-- together in one row (chunk.rs).
+CREATE TABLE IF NOT EXISTS trail (
+  last  INTEGER PRIMARY KEY,             -- the number of the last record, and
+  first INTEGER NOT NULL,                -- of the first
+  lines BLOB NOT NULL,
+  log   TEXT NOT NULL,
+  logs  INTEGER NOT NULL                 -- records that have lines in log
+);
+
+-- Deliveries that wait (state 0), were given up (1), or were discarded by hand (2, until the trail tells of it).
+-- One that is done is gone: its outcome is in the trail.
+CREATE TABLE IF NOT EXISTS delivery (
+  n           INTEGER PRIMARY KEY,       -- the order of planning
+  id          TEXT NOT NULL UNIQUE,      -- what the receiver sees
+  destination TEXT NOT NULL,             -- as in the settings: slack.ops
+  rule        TEXT NOT NULL,
+  seq         INTEGER NOT NULL,          -- the event's record in the trail
+  message_id  TEXT NOT NULL,
+  event_type  TEXT NOT NULL,
+  request     TEXT,                      -- JSON, as rendered when it was planned; null where the template failed
+  progress    TEXT,                      -- JSON, what an action of several steps has reached
+  state       INTEGER NOT NULL DEFAULT 0,
+  attempts    INTEGER NOT NULL DEFAULT 0,
+  created     INTEGER NOT NULL,
+  due         INTEGER NOT NULL DEFAULT 0, -- not before; 0 at once, so that a clock set back delays nothing new
+  ended       INTEGER,
+  reason      TEXT,                      -- why it waits for another attempt, or was given up
+  reply       TEXT,                      -- the first kilobyte of what the receiver answered
+  bytes       INTEGER NOT NULL           -- what it counts for in the outbox's bound
+);
+CREATE INDEX IF NOT EXISTS delivery_due ON delivery (destination, state, due, n);
+CREATE INDEX IF NOT EXISTS delivery_order ON delivery (destination, state, n);
+CREATE INDEX IF NOT EXISTS delivery_given_up ON delivery (n) WHERE state = 1;
+
+-- Messages that could not be decoded, with their bytes.
+CREATE TABLE IF NOT EXISTS quarantine (
+  n           INTEGER PRIMARY KEY,
+  digest      TEXT NOT NULL,             -- SHA-256 of the body's kept bytes, in hexadecimal
+  at          INTEGER NOT NULL,
+  queue       TEXT NOT NULL,
+  exchange    TEXT NOT NULL,
+  routing_key TEXT NOT NULL,
+  reason      TEXT NOT NULL,
+  size        INTEGER NOT NULL,          -- of the whole body, in bytes
+  body        BLOB NOT NULL              -- its first bytes where it was larger than the bound
+);
+CREATE INDEX IF NOT EXISTS quarantine_digest ON quarantine (digest);
+
+-- What is known of Keystone's things, also of those that were deleted (name.rs). `meta` counts under names how often the
+-- command line changed them.
+CREATE TABLE IF NOT EXISTS name (
+  kind    TEXT NOT NULL,
+  id      TEXT NOT NULL,
+  name    TEXT,
+  domain  TEXT,                          -- the id of the domain it belongs to
+  enabled INTEGER,
+  members TEXT,                          -- JSON, the ids of a group's users
+  how     TEXT NOT NULL,                 -- event, listing, lookup, import
+  at      INTEGER NOT NULL,              -- when that was so
+  deleted INTEGER,
+  PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
+-- Written and emptied to find out whether the disk takes writes again.
+CREATE TABLE IF NOT EXISTS probe (n INTEGER PRIMARY KEY, filler BLOB NOT NULL);
+
+-- What a store of version 3 held after a kill: a delivery that waits.
+PRAGMA user_version = 3;
+INSERT INTO meta VALUES ('next_seq', 9), ('file_seq', 8), ('log_seq', 8);
+INSERT INTO delivery (id, destination, rule, seq, message_id, event_type, request, created, bytes) VALUES
+  ('d', 'slack.ops', 'r', 7, '17fdb790-24d5-455d-8418-1e4946d7f690', 'identity.user.deleted', '{}', 1795244603274, 300);
