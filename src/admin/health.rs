@@ -51,10 +51,10 @@ pub(super) async fn is_ready(stage: &Stage) -> Result<String, String> {
     lives(stage)?;
     let intake = scene.intake.snapshot();
     match intake.state {
-        State::Stopped => return Err("nothing is consumed: the intake is not running".to_owned()),
-        State::SinkNotReady => {
+        // At the start it is stopped until the store has been tried.
+        State::Stopped | State::SinkNotReady => {
             takes_writes(&scene.store).await?;
-            return Err("nothing is consumed: the store has just begun to take writes again".to_owned());
+            return Err("nothing is consumed yet; the store takes writes, so that it begins in a moment".to_owned());
         }
         State::Connecting { .. } | State::Connected { .. } | State::Waiting { .. } => {}
     }

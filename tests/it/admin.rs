@@ -301,16 +301,16 @@ fn a_store_that_takes_no_writes_is_not_ready_and_lives() {
         page(&address, &[("cadfd_store_writable", 1.0), ("cadfd_messages_acknowledged_total", 20.0)]).await;
         daemon.stop().await;
 
-        // The same at the start: it answers before there is a store.
+        // A store that cannot even be made: it answers before there is one.
         disk.fill();
+        site.put_state(&disk.path().join("another"));
         let mut daemon = site.start();
         let address = self::address(&mut daemon, 1).await;
         daemon.wait_log("ERROR").await;
         let (status, text) = get(&address, "/readyz").await;
         assert!(status == StatusCode::SERVICE_UNAVAILABLE && text.starts_with("starting: "), "{status} {text}");
         assert_eq!(get(&address, "/healthz").await.0, StatusCode::OK);
-        let text = page(&address, &[("cadfd_running", 0.0)]).await;
-        check(&text);
+        check(&page(&address, &[("cadfd_running", 0.0)]).await);
         disk.empty();
         while get(&address, "/readyz").await.0 != StatusCode::OK {}
         daemon.stop().await;

@@ -34,3 +34,20 @@ fn seconds(at: Timestamp) -> f64 {
 fn age(then: Timestamp) -> f64 {
     Timestamp::now().duration_since(then).as_secs_f64().max(0.0)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::super::page::Format;
+    use super::*;
+
+    #[test]
+    fn before_there_is_a_store_it_tells_of_itself() {
+        let text = page(&Stage::default()).text(Format::Plain).unwrap();
+        assert!(text.contains("\ncadfd_running 0.0\n"), "{text}");
+        assert!(
+            text.contains(concat!("cadfd_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1.0\n")),
+            "{text}"
+        );
+    }
+}
