@@ -150,7 +150,9 @@ impl Pipeline {
         tally: &mut Tally<'a>,
     ) -> Vec<Entry> {
         let mut entries: Vec<_> = std::mem::take(&mut self.state().notes).into_iter().map(own).collect();
-        entries.iter().for_each(|_| tally.own());
+        for _ in &entries {
+            tally.own();
+        }
         let mut failed = Vec::new();
         for (message, event) in batch {
             entries.push(match event {

@@ -91,8 +91,9 @@ impl Counts {
                         self.last_of_keystone = Some(at);
                     }
                     // A clock that is ahead of ours makes no negative delay.
-                    let took = sent.map(|sent| Duration::try_from(at.duration_since(sent)).unwrap_or_default());
-                    took.into_iter().for_each(|took| self.delay.note(took));
+                    if let Some(sent) = sent {
+                        self.delay.note(Duration::try_from(at.duration_since(sent)).unwrap_or_default());
+                    }
                 }
             }
             for of_rule in &tally.planned[entry.planned.clone()] {

@@ -411,8 +411,10 @@ impl Worker {
                 Outcome::Done { .. } => {
                     condition.done += 1;
                     // A clock that is ahead of ours makes no negative delay.
-                    let took = sent.map(|sent| Duration::try_from(Timestamp::now().duration_since(sent)));
-                    took.into_iter().for_each(|took| condition.delay.note(took.unwrap_or_default()));
+                    if let Some(sent) = sent {
+                        let took = Timestamp::now().duration_since(sent);
+                        condition.delay.note(Duration::try_from(took).unwrap_or_default());
+                    }
                 }
                 Outcome::GivenUp { .. } => condition.refused += 1,
                 Outcome::Retry { kind, .. } => *condition.failed.entry(kind.as_str()).or_default() += 1,

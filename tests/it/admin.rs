@@ -33,7 +33,7 @@ async fn address(daemon: &mut Daemon, times: usize) -> String {
 }
 
 /// On any free port.
-fn site(vhost: &Vhost) -> Site {
+fn listening(vhost: &Vhost) -> Site {
     let mut site = Site::new(vhost);
     site.rewrite_settings(OFF, "[admin]\nlisten = \"127.0.0.1:0\"");
     site
@@ -105,7 +105,7 @@ fn what_happens_is_counted_once_and_prometheus_can_read_it() {
         let vhost = vhost().await;
         let receiver = Receiver::start().await;
         let rule = format!("[[rule]]\nname = \"{HOSTILE}\"\n[[rule.log]]\n[[rule.http]]\nto = \"x\"\n");
-        let site = site(&vhost).settings(&http(&receiver)).rules(&rule);
+        let site = listening(&vhost).settings(&http(&receiver)).rules(&rule);
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
         let [log, call] =
@@ -156,9 +156,12 @@ fn what_happens_is_counted_once_and_prometheus_can_read_it() {
         page(&address, &[("cadfd_audit_file_last_record", last)]).await;
         let kept = value(&after, "cadfd_last_event_timestamp_seconds").unwrap();
         let started = value(&after, "cadfd_start_time_seconds").unwrap();
-        assert!(kept >= started && jiff::Timestamp::now().as_second() as f64 - kept < 120.0, "{started} {kept}");
-        let size = std::fs::metadata(site.audit_path()).unwrap().len() as f64;
-        assert_eq!(value(&after, "cadfd_audit_file_size_bytes"), Some(size));
+        assert!(
+            kept >= started && jiff::Timestamp::now().as_duration().as_secs_f64() - kept < 120.0,
+            "{started} {kept}"
+        );
+        let bytes = u32::try_from(std::fs::metadata(site.audit_path()).unwrap().len()).unwrap();
+        assert_eq!(value(&after, "cadfd_audit_file_size_bytes"), Some(f64::from(bytes)));
         assert!(value(&after, "cadfd_store_size_bytes").unwrap() > 10_000.0);
 
         // What comes from messages is no label.
@@ -189,7 +192,7 @@ fn a_broker_that_is_lost_and_found() {
         let broker = Broker::start(Options::default());
         let vhost = broker.vhost();
         vhost.declare_durable("cadfd").await;
-        let site = site(&vhost);
+        let site = listening(&vhost);
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
         page(&address, &[("cadfd_broker_connected", 1.0), ("cadfd_broker_sessions_total", 1.0)]).await;
@@ -224,7 +227,7 @@ fn a_destination_that_fails_refuses_and_recovers() {
     run_test(async || {
         let vhost = vhost().await;
         let receiver = Receiver::start().await;
-        let mut site = site(&vhost).settings(&http(&receiver)).rules(CALL);
+        let mut site = listening(&vhost).settings(&http(&receiver)).rules(CALL);
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
         receiver.fault(Fault::Down).await;
@@ -278,7 +281,7 @@ fn a_store_that_takes_no_writes_is_not_ready_and_lives() {
     run_test(async || {
         let vhost = vhost().await;
         let disk = Tmpfs::new(64 << 20);
-        let mut site = site(&vhost);
+        let mut site = listening(&vhost);
         site.put_state(&disk.path().join("state"));
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
@@ -322,7 +325,7 @@ fn an_audit_file_that_takes_no_writes() {
     run_test(async || {
         let vhost = vhost().await;
         let disk = Tmpfs::new(1 << 20);
-        let mut site = site(&vhost);
+        let mut site = listening(&vhost);
         site.put_audit(&disk.path().join("log/audit.log"));
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
@@ -346,7 +349,7 @@ fn the_listener_follows_the_settings_and_a_port_in_use_is_said() {
         let vhost = vhost().await;
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
-        let mut site = site(&vhost);
+        let mut site = listening(&vhost);
         let listen = |address: &str| format!("listen = \"{address}\"");
         let said = format!("cannot listen on {} for metrics", taken.1);
 
@@ -396,7 +399,7 @@ fn the_listener_follows_the_settings_and_a_port_in_use_is_said() {
 fn whoever_asks_and_says_nothing_holds_up_nothing() {
     run_test(async || {
         let vhost = vhost().await;
-        let site = site(&vhost);
+        let site = listening(&vhost);
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
         let host = address.strip_prefix("http://").unwrap();
@@ -424,7 +427,7 @@ fn whoever_asks_and_says_nothing_holds_up_nothing() {
     });
 }
 
-/// All names of metrics that this PromQL mentions.
+/// All names of metrics that this expression mentions.
 fn names(promql: &str) -> BTreeSet<String> {
     let words = promql.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
     words.filter(|word| word.starts_with("cadfd_")).map(str::to_owned).collect()
@@ -441,7 +444,7 @@ fn dashboard_and_alerts_ask_for_metrics_that_exist() {
         let receiver = Receiver::start().await;
         let keystone = crate::standins::Keystone::start().await;
         let settings = format!("{}{}", http(&receiver), keystone.settings());
-        let site = site(&vhost).settings(&settings).rules(CALL);
+        let site = listening(&vhost).settings(&settings).rules(CALL);
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
         vhost.publish("cadfd", users_deleted(1)).await;
