@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use cadfd::name::{Kind, Thing};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,10 +15,14 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::broker::{Broker, Options, Vhost};
 use crate::daemon::{Daemon, Site, of_type};
 use crate::ground::body;
-use crate::notification::{ids, users_deleted};
+use crate::node::free_ports;
+use crate::notification::{cadf, ids, users_deleted};
 use crate::run_test;
-use crate::standins::{Fault, Receiver};
+use crate::standins::{Fault, Keystone, Receiver};
 use crate::tmpfs::Tmpfs;
+
+/// Between looks at what cannot tell of its change.
+const LOOK: Duration = Duration::from_millis(20);
 
 const OFF: &str = "[admin]\nlisten = \"off\"";
 
@@ -59,6 +65,7 @@ async fn page(address: &str, wanted: &[(&str, f64)]) -> String {
             println!("{off:?}");
             last = off;
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -427,6 +434,124 @@ fn whoever_asks_and_says_nothing_holds_up_nothing() {
     });
 }
 
+#[test]
+fn what_keystone_is_asked_for_is_counted_and_its_silence_told() {
+    run_test(async || {
+        let vhost = vhost().await;
+        let keystone = Keystone::start().await;
+        let site = listening(&vhost).settings(&format!("{}list_every = \"0s\"\n", keystone.settings()));
+        let mut daemon = site.consuming().await;
+        let address = address(&mut daemon, 1).await;
+        page(&address, &[("cadfd_keystone_answers", 1.0), ("cadfd_names_known", 0.0)]).await;
+        keystone.put(&Thing {
+            kind: Kind::User,
+            id: "bob".into(),
+            name: Some("Bob".into()),
+            domain_id: None,
+            enabled: Some(true),
+            members: None,
+        });
+        let updated =
+            |id: &str| cadf("identity.user.updated", &serde_json::json!({"resource_info": id, "target": {"id": id}}));
+        vhost.publish("cadfd", [updated("bob"), updated("nobody")]).await;
+        let asked = [
+            ("cadfd_name_lookups_total{result=\"found\"}", 1.0),
+            ("cadfd_name_lookups_total{result=\"unknown\"}", 1.0),
+            ("cadfd_name_lookups_total{result=\"failed\"}", 0.0),
+            ("cadfd_names_filled_total", 1.0),
+            // Of the events' initiator as well, who says his name.
+            ("cadfd_names_known", 2.0),
+        ];
+        page(&address, &asked).await;
+        keystone.fault(Fault::Down).await;
+        vhost.publish("cadfd", [updated("bob")]).await;
+        let text = page(&address, &[("cadfd_keystone_answers", 0.0)]).await;
+        assert!(value(&text, "cadfd_name_lookups_total{result=\"failed\"}").unwrap() >= 1.0, "{text}");
+        // Events go on without.
+        assert_eq!(get(&address, "/readyz").await.0, StatusCode::OK);
+        daemon.stop().await;
+    });
+}
+
+/// The answer of Prometheus' own interface, once it is as wanted.
+async fn ask(port: u16, path: &str, query: &[(&str, &str)], wanted: impl Fn(&Value) -> bool) -> Value {
+    let client = reqwest::Client::new();
+    loop {
+        let asked = client.get(format!("http://127.0.0.1:{port}/api/v1/{path}")).query(query).send().await;
+        if let Ok(answer) = asked
+            && let Ok(answer) = answer.json::<Value>().await
+        {
+            assert_ne!(answer["status"], "error", "{query:?}: {answer}");
+            if wanted(&answer["data"]) {
+                return answer["data"].clone();
+            }
+        }
+        // It starts, scrapes once a second, and cannot tell when it did.
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it_runs_the_alerts_and_answers_the_dashboard() {
+    run_test(async || {
+        let vhost = vhost().await;
+        let receiver = Receiver::start().await;
+        let rule = format!("[[rule]]\nname = \"{HOSTILE}\"\n[[rule.http]]\nto = \"x\"\n");
+        let site = listening(&vhost).settings(&http(&receiver)).rules(&rule);
+        let mut daemon = site.consuming().await;
+        let address = address(&mut daemon, 1).await;
+        vhost.publish("cadfd", users_deleted(3)).await;
+        page(&address, &[("cadfd_deliveries_done_total{destination=\"http.x\"}", 3.0)]).await;
+
+        let [port] = free_ports();
+        let config = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}/config/prometheus/cadfd.rules.yml]\n\
+             scrape_configs: [{{job_name: cadfd, static_configs: [{{targets: [\"{}\"]}}]}}]\n",
+            env!("CARGO_MANIFEST_DIR"),
+            address.strip_prefix("http://").unwrap()
+        );
+        std::fs::write(site.path("prometheus.yml"), config).unwrap();
+        let _prometheus = tokio::process::Command::new("prometheus")
+            .arg(format!("--config.file={}", site.path("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", site.path("prometheus").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("there is no prometheus; .ci/promtool installs Debian's");
+
+        // Two scrapes, or there is no rate yet.
+        let twice = [("query", "count_over_time(up{job=\"cadfd\"}[1m]) >= 3 and up == 1")];
+        ask(port, "query", &twice, |data| data["result"][0].is_object()).await;
+        let planned = ask(port, "query", &[("query", "cadfd_actions_planned_total")], |_| true).await;
+        assert_eq!(planned["result"][0]["metric"]["rule"], "a\"b\\\\c\\n# HELP {x}", "{planned}");
+        assert_eq!(planned["result"][0]["value"][1], "3");
+        let rules = ask(port, "rules", &[], |data| {
+            let rules = data["groups"][0]["rules"].as_array();
+            rules.is_some_and(|rules| rules.iter().all(|rule| rule["health"] == "ok"))
+        });
+        let rules = rules.await;
+        for rule in rules["groups"][0]["rules"].as_array().unwrap() {
+            assert_eq!(rule["state"], "inactive", "{rule}");
+        }
+
+        let dashboard: Value = serde_json::from_str(&shipped("grafana/cadfd.json")).unwrap();
+        let mut empty = Vec::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let asked = target["expr"].as_str().unwrap();
+                let asked = asked.replace("$job", ".*").replace("$instance", ".*").replace("$__rate_interval", "1m");
+                let data = ask(port, "query", &[("query", &asked)], |_| true).await;
+                if data["result"].as_array().unwrap().is_empty() {
+                    empty.push(asked);
+                }
+            }
+        }
+        assert_eq!(empty, Vec::<String>::new(), "a panel would have nothing to show");
+        daemon.stop().await;
+    });
+}
+
 /// All names of metrics that this expression mentions.
 fn names(promql: &str) -> BTreeSet<String> {
     let words = promql.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
@@ -442,7 +567,7 @@ fn dashboard_and_alerts_ask_for_metrics_that_exist() {
     run_test(async || {
         let vhost = vhost().await;
         let receiver = Receiver::start().await;
-        let keystone = crate::standins::Keystone::start().await;
+        let keystone = Keystone::start().await;
         let settings = format!("{}{}", http(&receiver), keystone.settings());
         let site = listening(&vhost).settings(&settings).rules(CALL);
         let mut daemon = site.consuming().await;
