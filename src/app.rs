@@ -23,11 +23,15 @@ use crate::names::{self, Names};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::retry::Schedule;
+use crate::service::Service;
 use crate::store::{OpenError, Store};
 use crate::worker::{Conditions, Order, Worker};
 
 /// How long the audit file and standard output may take to write what is committed, at a stop.
 const FLUSH: Duration = Duration::from_secs(10);
+
+/// What a stop takes at most beside `stop_timeout`: the intake's end and [`FLUSH`], and time for the disk.
+const STOP: Duration = Duration::from_secs(30);
 
 /// Between attempts to start while the disk is full.
 const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
@@ -97,15 +101,18 @@ pub async fn run(
     load: impl Fn() -> Result<Config, Problems>,
     mut controls: mpsc::Receiver<Control>,
     standard: Standard,
+    mut service: Service,
 ) -> Result<(), StartError> {
     let mut admin = Admin::default();
     // First of all: that the port is taken is known before anything is touched, and a start that takes long is told.
     admin.follow(config.admin.listen).await?;
-    let Some(disks) = disks(&config, &mut controls, admin.stage()).await? else { return Ok(()) };
+    let Some(disks) = disks(&config, &mut controls, admin.stage(), &service).await? else { return Ok(()) };
     let mut app = App::start(config, disks, standard, admin).await?;
+    service.follow(&app.status, &app.store);
     let cause = loop {
         match controls.recv().await {
             Some(Control::Reload) => {
+                service.reloads();
                 app.followers.reopen();
                 match load() {
                     Ok(config) => app.reload(config).await,
@@ -114,12 +121,14 @@ pub async fn run(
                         tracing::error!("reload refused: the old settings and rules stay in force");
                     }
                 }
+                service.has_reloaded();
             }
             Some(Control::Report) => app.report(),
             Some(Control::Stop(cause)) => break cause,
             None => break "the end of its controls",
         }
     };
+    service.stops(cause, app.config.daemon.stop_timeout + STOP);
     app.stop(cause).await;
     Ok(())
 }
@@ -147,6 +156,7 @@ async fn disks(
     config: &Config,
     controls: &mut mpsc::Receiver<Control>,
     stage: &admin::Stage,
+    service: &Service,
 ) -> Result<Option<Disks>, StartError> {
     let since = Instant::now();
     let mut failures = 0;
@@ -160,11 +170,13 @@ async fn disks(
                 return Ok(Some(disks));
             }
             Err(error) if !error.may_pass() => return Err(error),
-            Err(error) if failures == 0 => {
-                tracing::error!("{error}; nothing is consumed until it works");
-                stage.enter(Phase::Starting(error.to_string()));
+            Err(error) => {
+                service.waits(&format!("{error}; nothing is consumed until it works"));
+                if failures == 0 {
+                    tracing::error!("{error}; nothing is consumed until it works");
+                    stage.enter(Phase::Starting(error.to_string()));
+                }
             }
-            Err(_) => {}
         }
         failures += 1;
         let until = Instant::now() + RETRY.delay(failures, rand::random());

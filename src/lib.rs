@@ -37,6 +37,8 @@ pub mod pipeline;
 pub mod worker;
 
 pub mod admin;
+pub mod service;
+
 pub mod config;
 
 pub mod app;

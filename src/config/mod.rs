@@ -8,6 +8,7 @@
 
 mod admin;
 mod clouds;
+mod credentials;
 mod destinations;
 mod keystone;
 mod login;
@@ -27,6 +28,7 @@ use crate::retry::Schedule;
 use crate::rule::RuleTable;
 use crate::store;
 
+pub use credentials::FOLDER as CREDENTIALS;
 pub use keystone::{Keystone, Lookups};
 pub use node::{Place, Problem, Problems};
 
@@ -162,7 +164,11 @@ fn layered(path: &Path, text: &str, variables: &[(String, String)], problems: &m
         .build();
     let fallback = Place::File(path.into());
     match layers {
-        Ok(layers) => Some(Node::of_layers(layers.cache, Some(&file), "CADFD_", &fallback)),
+        Ok(layers) => {
+            let mut root = Node::of_layers(layers.cache, Some(&file), "CADFD_", &fallback);
+            credentials::resolve(&mut root, variables);
+            Some(root)
+        }
         Err(error) => {
             problems.add(&fallback, error.to_string());
             None

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 /// Shared between the intake, which writes, and whoever reports.
 #[derive(Debug, Default)]
@@ -18,6 +19,7 @@ pub struct Status {
     acknowledged: AtomicU64,
     sessions: AtomicU64,
     failures: AtomicU64,
+    changed: Notify,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,6 +112,11 @@ impl Status {
         }
     }
 
+    /// Resolves when connection or queues are in another state than when this was last asked. For one who asks.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// Another state of the connection; without one there are no queues.
     pub(super) fn set(&self, state: State) {
         let mut shown = self.shown();
@@ -117,16 +124,19 @@ impl Status {
             shown.queues.clear();
         }
         shown.state = state;
+        self.changed.notify_one();
     }
 
     pub(super) fn set_blocked(&self, reason: Option<String>) {
         if let State::Connected { blocked, .. } = &mut self.shown().state {
             *blocked = reason;
+            self.changed.notify_one();
         }
     }
 
     pub(super) fn set_queue(&self, queue: &Arc<str>, state: QueueState) {
         self.shown().queues.insert(Arc::clone(queue), state);
+        self.changed.notify_one();
     }
 
     pub(super) fn count_session(&self) -> u64 {

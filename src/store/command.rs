@@ -19,6 +19,7 @@ pub(super) enum Command {
     BringForward { deliveries: Vec<i64>, reply: Reply<()> },
     Expire { destination: String, before: Timestamp, reason: String, reply: Reply<usize> },
     Probe { reply: Reply<()> },
+    Answer { reply: Reply<()> },
     NumberFrom { seq: u64, reply: Reply<()> },
     Written { follower: Follower, seq: u64 },
     WillWrite { follower: Follower, seq: u64, reply: Reply<()> },
@@ -83,6 +84,7 @@ pub(super) fn refuse(command: Command) -> Done {
         | Command::ForgetNames { reply, .. }
         | Command::BringForward { reply, .. }
         | Command::Probe { reply }
+        | Command::Answer { reply }
         | Command::WillWrite { reply, .. }
         | Command::NumberFrom { reply, .. } => Done::Unit(reply, Ok(())),
         Command::Written { .. } | Command::SetBounds(_) | Command::Close => Done::Nothing,

@@ -291,6 +291,11 @@ impl Store {
         self.ask(|reply| Command::Probe { reply }).await
     }
 
+    /// Resolves when the store's thread has looked at this, whatever it can or cannot write, or has ended.
+    pub async fn answers(&self) {
+        let _whatever = self.ask(|reply| Command::Answer { reply }).await;
+    }
+
     /// Changes what the store may hold, after a reload.
     pub fn set_bounds(&self, bounds: Bounds) {
         let _closed = self.commands.send(Command::SetBounds(bounds));

@@ -57,6 +57,8 @@ impl Work<'_> {
                 let (count, result) = expired.map_or_else(|e| (0, Err(e)), |count| (count, Ok(())));
                 (Done::Count(reply, count), result)
             }
+            // That it was looked at is all.
+            Command::Answer { reply } => (Done::Unit(reply, Ok(())), Ok(())),
             Command::Probe { reply } => {
                 let result = self.admit(&Session::default());
                 (Done::Unit(reply, result), self.probe())
