@@ -1,7 +1,7 @@
 # What can be done here. `make` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-keystone faults faults-prove check bench fuzz
+.PHONY: help demo test test-keystone faults faults-prove check bench fuzz deb test-systemd test-docker
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -24,6 +24,18 @@ test-keystone: ## a hundred operations on a real Keystone 28.1 (from PyPI, with 
 	@.ci/install
 	@.ci/keystone
 	cargo test --locked --test keystone
+
+deb: ## the Debian package, in target/debian (PROFILE=dev: not optimised, quick)
+	@.ci/install
+	@.ci/deb $${PROFILE:-release}
+
+test-systemd: ## the package on a Debian with systemd and RabbitMQ (debootstrap, Docker): start, kill, reload, logrotate, upgrade, purge
+	@.ci/install
+	@tests/packaging/systemd
+
+test-docker: ## the image beside a real RabbitMQ in another container, the network between them cut and restored
+	@.ci/install
+	@tests/packaging/docker
 
 faults: ## everything broken at random for an hour (MINUTES=60, SEED=n to repeat one), and a table of what was lost
 	@.ci/install

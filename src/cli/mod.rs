@@ -4,6 +4,7 @@
 
 mod check;
 mod explain;
+mod health;
 mod names;
 mod outbox;
 mod run;
@@ -35,6 +36,8 @@ enum Command {
     Check,
     /// Show how captured messages are decoded, which rules match them and what would be sent. Sends nothing.
     Explain(explain::Args),
+    /// Ask the running daemon whether it is well; exit status 0 if it is: a container's health check.
+    Health,
     /// Show what is known by name, and take names from a file.
     Names(names::Args),
     /// Show and change deliveries that wait or were given up, and messages that could not be decoded.
@@ -50,6 +53,7 @@ impl Cli {
             Command::Run => run::run(path),
             Command::Check => check::check(path),
             Command::Explain(args) => explain::explain(path, &args),
+            Command::Health => health::health(path),
             Command::Names(args) => names::names(path, &args),
             Command::Outbox(args) => outbox::outbox(path, &args),
         };

@@ -97,7 +97,7 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     let url = dir.path().join("transport_url");
     fs::write(&url, "rabbit://cadfd:secret@controller:5672/\n").unwrap();
     let settings = fs::read_to_string(shipped.join("cadfd.toml")).unwrap();
-    let settings = settings.replace("/etc/cadfd/transport_url", url.to_str().unwrap());
+    let settings = settings.replace("%d/transport_url", url.to_str().unwrap());
     let plain = write(dir.path(), "plain.toml", &settings, &shipped);
     let switched_on: String = settings.lines().map(|line| switch_on(line, dir.path())).collect();
     let full = write(dir.path(), "full.toml", &switched_on, &shipped);

@@ -40,6 +40,7 @@ mod production;
 mod proxy;
 mod reload;
 mod runbook;
+mod service;
 mod standins;
 mod tmpfs;
 mod trail;
