@@ -253,7 +253,7 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
         fs::write(dir.path().join(format!("rules.d/{at}.toml")), rules).unwrap();
     }
     let path = dir.path().join("cadfd.toml");
-    fs::write(&path, settings.concat().replace("/etc/cadfd", dir.path().to_str().unwrap())).unwrap();
+    fs::write(&path, settings.concat().replace("%d", dir.path().to_str().unwrap())).unwrap();
     let config = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.rules.len(), 8);
     assert!(config.keystone.is_some());
