@@ -87,11 +87,9 @@ mod tests {
 
     #[test]
     fn who_listens_everywhere_is_asked_here() {
-        for (listens, asked) in [
-            ("0.0.0.0:9464", "127.0.0.1:9464"),
-            ("[::]:9464", "[::1]:9464"),
-            ("10.1.2.3:1", "10.1.2.3:1"),
-        ] {
+        for (listens, asked) in
+            [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:9464", "[::1]:9464"), ("10.1.2.3:1", "10.1.2.3:1")]
+        {
             assert_eq!(reachable(listens.parse().unwrap()).to_string(), asked);
         }
     }

@@ -11,7 +11,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
-use crate::daemon::{Daemon, Site, eventually};
+use crate::daemon::{Site, eventually};
 use crate::run_test;
 
 /// A socket in the place of systemd's, and all that was said to it.
@@ -51,8 +51,9 @@ impl Manager {
     }
 }
 
-fn managed(site: Site, socket: &str) -> Daemon {
-    site.variable("NOTIFY_SOCKET", socket).variable("WATCHDOG_USEC", "600000").start()
+/// With what systemd tells a service; the watchdog's time is in microseconds.
+fn managed(site: Site, socket: &str) -> Site {
+    site.variable("NOTIFY_SOCKET", socket).variable("WATCHDOG_USEC", "600000")
 }
 
 #[test]
@@ -62,8 +63,8 @@ fn the_manager_is_told_what_is() {
         vhost.permit(&vhost.user("cadfd"), ["^$", "^$", ".*"]);
         let dir = tempfile::tempdir().unwrap();
         let (mut manager, socket) = Manager::new(dir.path());
-        let site = Site::new(&vhost);
-        let daemon = managed(site, &socket);
+        let site = managed(Site::new(&vhost), &socket);
+        let daemon = site.start();
         // No queue yet: to wait for one is what it is there for.
         manager.wait(|line| line == "READY=1").await;
         manager.wait(|line| line.starts_with("STATUS=connected to ") && line.contains("cadfd.info: waiting")).await;
@@ -89,7 +90,8 @@ fn without_a_broker_it_is_ready_and_says_why_nothing_comes() {
     run_test(async || {
         let dir = tempfile::tempdir().unwrap();
         let (mut manager, socket) = Manager::new(dir.path());
-        let _daemon = managed(Site::with_url("rabbit://u:p@127.0.0.1:1/"), &socket);
+        let site = managed(Site::with_url("rabbit://u:p@127.0.0.1:1/"), &socket);
+        let _daemon = site.start();
         manager.wait(|line| line == "READY=1").await;
         manager.wait(|line| line.starts_with("STATUS=no broker since ") && line.contains("refused")).await;
     });
@@ -107,7 +109,8 @@ fn health_is_what_the_daemon_answers() {
             let address = listener.local_addr().unwrap();
             let router = Router::new().route("/readyz", get(move || async move { (status, "consuming\n") }));
             let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-            let asking = Site::with_url("rabbit://u:p@127.0.0.1:1/").variable("CADFD_ADMIN__LISTEN", address.to_string());
+            let asking =
+                Site::with_url("rabbit://u:p@127.0.0.1:1/").variable("CADFD_ADMIN__LISTEN", address.to_string());
             let output = asking.cadfd(&["health"]).await;
             let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
             assert_eq!((output.status.code(), said.trim()), (Some(exit), words));
