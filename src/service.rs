@@ -1,4 +1,4 @@
-//! What the service manager is told, as sd_notify(3) says it.
+//! What the service manager is told, as `sd_notify(3)` says it.
 //!
 //! Its promise: READY only when messages are consumed or waited for as designed; the watchdog is fed only while the
 //! runtime and the store's thread answer; without a service manager nothing is said and nothing costs.
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn more_time_than_its_field_holds_is_as_much_as_it_holds() {
-        assert_eq!(more_time(Duration::from_secs(3600)).to_string(), "EXTEND_TIMEOUT_USEC=3600000000");
-        assert_eq!(more_time(Duration::from_secs(36_000)).to_string(), "EXTEND_TIMEOUT_USEC=4294967295");
+        assert_eq!(more_time(Duration::from_hours(1)).to_string(), "EXTEND_TIMEOUT_USEC=3600000000");
+        assert_eq!(more_time(Duration::from_hours(10)).to_string(), "EXTEND_TIMEOUT_USEC=4294967295");
     }
 }

@@ -74,6 +74,8 @@ fn parse(answer: &[u8]) -> Option<(u16, String)> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]

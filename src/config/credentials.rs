@@ -54,6 +54,8 @@ fn place(name: &str, given: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
     use std::fs;
 
     use super::*;
