@@ -155,11 +155,14 @@ fn one_line(text: &str) -> String {
 /// Only while this task is run and the store's thread answers, whatever its answer is.
 async fn feed(store: &Store) {
     let Some(within) = sd_notify::watchdog_enabled() else { return };
-    let every = within / MEALS;
+    feed_while(within / MEALS, || store.answers(), || tell(&[NotifyState::Watchdog])).await;
+}
+
+async fn feed_while<A: Future<Output = ()>>(every: Duration, mut answers: impl FnMut() -> A, mut feed: impl FnMut()) {
     let mut next = Instant::now();
     loop {
-        store.answers().await;
-        tell(&[NotifyState::Watchdog]);
+        answers().await;
+        feed();
         next = (next + every).max(Instant::now());
         sleep_until(next).await;
     }
@@ -204,6 +207,23 @@ mod tests {
         let text = in_words(&snapshot(waiting(1)));
         assert_eq!(text, "no broker since 1970-01-01T00:00:00Z: refused READY=1; 7 messages received");
         assert_eq!(text, in_words(&snapshot(waiting(2))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_not_fed() {
+        let (mut asked, mut fed) = (0, 0);
+        let answers = || {
+            asked += 1;
+            let hangs = asked > 3;
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let feeding = feed_while(Duration::from_secs(1), answers, || fed += 1);
+        assert!(timeout(Duration::from_hours(1), feeding).await.is_err(), "it goes on");
+        assert_eq!((asked, fed), (4, 3));
     }
 
     #[test]
