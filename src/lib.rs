@@ -16,6 +16,7 @@ pub mod text;
 pub mod rule;
 pub mod template;
 
+pub mod finding;
 pub mod name;
 pub mod record;
 pub mod retry;

@@ -91,6 +91,16 @@ impl Client {
             .map_err(|_| Outcome::given_up("the delivery's id cannot be sent in a header: it is not visible ASCII"))?;
         request.headers_mut().insert(DELIVERY, id.clone());
         request.headers_mut().insert(IDEMPOTENCY_KEY, id);
+        self.answer(request).await
+    }
+
+    /// Sends what is no delivery, as it is.
+    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Reply, Outcome> {
+        let request = request.build().map_err(|_| Outcome::given_up("the request cannot be built from its parts"))?;
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: reqwest::Request) -> Result<Reply, Outcome> {
         let mut response = self.http.execute(request).await.map_err(|error| self.unreachable(&error.without_url()))?;
         // The status has been said: an answer that breaks off later changes nothing about it.
         let (body, end) = transport::read(&mut response, BODY_LIMIT).await;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::client::{self, Client};
+use super::examine::origin;
 use super::signature::Key;
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
@@ -146,7 +147,7 @@ pub struct Http {
     method: Method,
     headers: HeaderMap,
     key: Option<Key>,
-    client: Client,
+    pub(super) client: Client,
 }
 
 impl Http {
@@ -169,6 +170,15 @@ impl Http {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         self.client.limits()
+    }
+
+    /// Where it is, without path and query.
+    pub(super) fn origin(&self) -> Url {
+        origin(&self.url.0)
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
     }
 
     pub(super) async fn perform(&self, request: &Request, attempt: &Attempt<'_>) -> Outcome {

@@ -3,6 +3,7 @@
 //! Its promise: a build is asked for once; from Jenkins' answer on, the progress says which queue item and build it is,
 //! and no later attempt asks for another. Written against Jenkins' remote access API (`/job/…/api/`, `/queue/item/…/api/`).
 
+mod examine;
 mod follow;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! deadlines, and no secret is in it. When to try again, in which order and how often is the caller's business.
 
 mod client;
+mod examine;
 pub mod http;
 pub mod jenkins;
 pub mod log;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::examine::{Examined, Use};
 use crate::retry;
 pub use crate::transport::{BuildError, Settings as ClientSettings};
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::client::{self, Client, Reply};
+use super::examine::origin;
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
 use crate::text::one_line;
@@ -205,7 +206,7 @@ fn advice(code: &str) -> Option<&'static str> {
 #[derive(Debug)]
 pub struct Slack {
     url: Webhook,
-    client: Client,
+    pub(super) client: Client,
 }
 
 /// The webhook's URL, which is the secret.
@@ -231,6 +232,11 @@ impl Slack {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         self.client.limits()
+    }
+
+    /// Where the webhook is, without what makes it one.
+    pub(super) fn origin(&self) -> Url {
+        origin(&self.url.0)
     }
 
     pub(super) async fn perform(&self, request: &Request, attempt: &Attempt<'_>) -> Outcome {

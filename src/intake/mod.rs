@@ -11,6 +11,8 @@
 mod cause;
 mod consume;
 mod dial;
+mod examine;
+mod grant;
 mod outage;
 mod queue;
 mod session;
@@ -28,6 +30,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use self::cause::{Cause, TlsCause};
+pub use self::examine::{Known, examine};
+pub use self::grant::{quote, set_permissions, topic};
 pub use self::status::{QueueState, Snapshot, State, Status};
 pub use self::url::{ParsedUrl, UrlError, parse_transport_url};
 

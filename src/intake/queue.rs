@@ -14,6 +14,7 @@ use lapin::{Channel, Connection, Consumer, ErrorKind};
 
 use super::cause::sanitize;
 use super::consume::{self, consume};
+use super::grant::{set_permissions, topic};
 use super::outage::length;
 use super::session::{Ended, Proof};
 use super::{Cause, Context, Host, QueueState, SessionId, Settings, Sink};
@@ -23,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a queue cannot be consumed although there is a broker. Compared to say each only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     /// 404
     Missing,
     /// 403
@@ -148,7 +149,7 @@ impl<S: Sink> Tender<S> {
                 "user `{}` may not read queue `{queue}` in virtual host `{vhost}`; waiting for the right. To give it: \
                  {}",
                 self.host.user,
-                self.set_permissions()
+                set_permissions(vhost, &self.host.user, &self.context.settings.queues)
             ),
             Trouble::Locked => format!(
                 "queue `{queue}` is exclusive to another connection; waiting. Whoever declared it with `exclusive` \
@@ -158,22 +159,11 @@ impl<S: Sink> Tender<S> {
             other => format!("queue `{queue}`: {other}; trying again"),
         }
     }
-
-    /// The least that is needed, for all queues: the command replaces what was granted before.
-    fn set_permissions(&self) -> String {
-        let names: Vec<_> = self.context.settings.queues.iter().map(|queue| escape_regex(queue)).collect();
-        let read = match names.as_slice() {
-            [one] => format!("^{one}$"),
-            several => format!("^({})$", several.join("|")),
-        };
-        let [vhost, user, read] = [&self.context.settings.vhost, &self.host.user, &read].map(|word| quote(word));
-        format!("rabbitmqctl set_permissions -p {vhost} {user} '^$' '^$' {read}")
-    }
 }
 
 impl Trouble {
     /// `Err` if it is the connection's end, not only the channel's.
-    fn from_lapin(error: &lapin::Error) -> Result<Self, Cause> {
+    pub(super) fn from_lapin(error: &lapin::Error) -> Result<Self, Cause> {
         let ErrorKind::ProtocolError(reply) = error.kind() else { return Err(Cause::from_lapin(error)) };
         if !error.is_amqp_soft_error() {
             return Err(Cause::from_lapin(error));
@@ -207,42 +197,5 @@ impl fmt::Display for Trouble {
             Self::Closed(code, text) => write!(f, "the broker closed the channel with {code} ({text})"),
             other => f.write_str(other.word()),
         }
-    }
-}
-
-/// The topic whose notifications Keystone puts into this queue: its name without the priority.
-fn topic(queue: &str) -> &str {
-    queue.rsplit_once('.').map_or(queue, |(topic, _)| topic)
-}
-
-/// For Erlang's `re`, which is Perl's.
-fn escape_regex(text: &str) -> String {
-    text.chars().fold(String::new(), |mut escaped, c| {
-        if c.is_ascii_punctuation() && !matches!(c, '_' | '-') {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-        escaped
-    })
-}
-
-/// For a POSIX shell; words that need no quotes get some where a regular expression is likely.
-fn quote(word: &str) -> String {
-    let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '/' | '.'));
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_for_the_shell_and_for_regular_expressions() {
-        assert_eq!(topic("cadfd.info"), "cadfd");
-        assert_eq!(topic("plain"), "plain");
-        assert_eq!(escape_regex("a_b-c.info"), r"a_b-c\.info");
-        assert_eq!(quote("/"), "/");
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote(r"^cadfd\.info$"), r"'^cadfd\.info$'");
     }
 }

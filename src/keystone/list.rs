@@ -176,7 +176,7 @@ impl Client {
     }
 
     /// Domain by domain. What one of them refuses keeps none of the others from being listed.
-    async fn list_by_domain<F, Fut>(&self, kind: Kind, each: &mut F) -> Result<(), Failure>
+    pub(super) async fn list_by_domain<F, Fut>(&self, kind: Kind, each: &mut F) -> Result<(), Failure>
     where
         F: FnMut(Vec<Thing>) -> Fut,
         Fut: Future<Output = ()>,
@@ -221,7 +221,7 @@ impl Client {
 
 /// Whether another way of asking may get the answer: a driver of a domain's own lists only that, a domain's reader may
 /// list only that, and a part may be small enough where the whole is not.
-fn may_go_by_domain(failure: &Failure) -> bool {
+pub(super) fn may_go_by_domain(failure: &Failure) -> bool {
     matches!(
         failure,
         Failure::Unauthorized { .. }

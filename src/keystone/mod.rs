@@ -7,6 +7,7 @@
 //! <https://docs.openstack.org/api-ref/identity/v3/>
 
 mod ask;
+mod examine;
 mod failure;
 mod list;
 mod login;

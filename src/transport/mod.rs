@@ -3,6 +3,7 @@
 //! Its promise: every request ends within its deadlines, follows no redirect, uses no proxy that was not set, and no
 //! error shows a URL or a setting's value.
 
+mod clock;
 mod veil;
 
 use std::error::Error as _;
@@ -14,6 +15,7 @@ use reqwest::{Certificate, Identity, Response, Url};
 
 use crate::secret::Secret;
 
+pub(crate) use clock::skew;
 pub(crate) use veil::Veil;
 
 /// What cadfd calls itself.

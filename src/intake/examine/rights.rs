@@ -1,0 +1,134 @@
+//! What the RabbitMQ user may do, found out without doing it.
+//!
+//! Its promise: no message is taken or sent, no queue, exchange or binding made or changed. RabbitMQ looks at the rights
+//! first: what is asked for is about a queue that does not exist, or has an argument that it refuses.
+//!
+//! | right | what is asked | refused by the right | the right is there |
+//! |---|---|---|---|
+//! | read | to consume, with a priority that is no number | 403 | 406, or 404 |
+//! | configure | to delete a queue that does not exist | 403 | done: nothing |
+//! | write | to unbind a queue that does not exist | 403 of the queue | anything else |
+
+use std::fmt::Write as _;
+
+use lapin::ErrorKind;
+use lapin::options::{BasicConsumeOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use super::super::set_permissions;
+use super::Look;
+use super::queues::channel;
+use crate::finding::Finding;
+
+/// Others' queue: reading it takes messages away from Ceilometer.
+const SHARED: &str = "notifications.info";
+
+/// What the broker said to a question.
+enum Said {
+    /// 403, with the text.
+    NoRight(String),
+    /// Anything else that shows that the right was not what is missing.
+    Right,
+    /// No answer, or the connection is gone.
+    Nothing,
+}
+
+impl Look<'_> {
+    /// Rows about what is missing, and one about what is too much.
+    pub(super) async fn rights(&self) -> Vec<Finding> {
+        let Self { settings, host, .. } = self;
+        let command = set_permissions(&settings.vhost, &host.user, &settings.queues);
+        let mut rows = Vec::new();
+        for queue in &settings.queues {
+            let tried = format!("permissions: read {queue}");
+            rows.push(match self.may_read(queue).await {
+                Said::Right => Finding::ok(tried, "granted"),
+                Said::NoRight(_) => {
+                    Finding::problem(tried, format!("`{}` may not read it", host.user), command.clone())
+                }
+                Said::Nothing => Finding::untried(tried, "the broker did not answer"),
+            });
+        }
+        // A name that begins as ours do, so that a pattern without its end is found too.
+        let prefix = settings.queues.first().map_or("cadfd", String::as_str);
+        let stranger = format!("{prefix:.100}.doctor.{:032x}", rand::random::<u128>());
+        let mut wide = Vec::new();
+        let mut unknown = false;
+        for (what, said) in [
+            ("configure", self.may_configure(&stranger).await),
+            ("write", self.may_write(&stranger).await),
+            ("read other queues", self.may_read(&stranger).await),
+        ] {
+            match said {
+                Said::Right => wide.push(what),
+                Said::NoRight(_) => {}
+                Said::Nothing => unknown = true,
+            }
+        }
+        let shared_is_ours = settings.queues.iter().any(|queue| queue == SHARED);
+        if !wide.contains(&"read other queues") && !shared_is_ours && matches!(self.may_read(SHARED).await, Said::Right)
+        {
+            wide.push("read notifications.info");
+        }
+        let tried = "permissions: nothing more";
+        rows.push(if !wide.is_empty() {
+            let mut found = format!("`{}` may also {}", host.user, wide.join(", "));
+            let _ = write!(found, "; reading its queues is enough");
+            Finding::warning(tried, found, command)
+        } else if unknown {
+            Finding::untried(tried, "the broker did not answer")
+        } else {
+            Finding::ok(tried, "neither configure nor write, nor other queues")
+        });
+        rows
+    }
+
+    async fn may_read(&self, queue: &str) -> Said {
+        let Ok(queue) = ShortString::try_new(queue) else { return Said::Nothing };
+        let mut refused = FieldTable::default();
+        refused.insert("x-priority".into(), AMQPValue::LongString("not a number".into()));
+        let asked = channel(self.connection, self.settings.connect_timeout, async |channel| {
+            // A broker that took it would hand over one message, which the channel's end gives back.
+            channel.basic_qos(1, lapin::options::BasicQosOptions::default()).await?;
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue, "".into(), options, refused).await.map(|_| ())
+        });
+        said(asked.await)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a queue of this name does not exist: its 128 random bits are new")]
+    async fn may_configure(&self, stranger: &str) -> Said {
+        let Ok(stranger) = ShortString::try_new(stranger) else { return Said::Nothing };
+        let asked = channel(self.connection, self.settings.connect_timeout, async |channel| {
+            let careful = QueueDeleteOptions { if_unused: true, if_empty: true, ..QueueDeleteOptions::default() };
+            channel.queue_delete(stranger, careful).await.map(|_| ())
+        });
+        said(asked.await)
+    }
+
+    async fn may_write(&self, stranger: &str) -> Said {
+        let Ok(stranger) = ShortString::try_new(stranger) else { return Said::Nothing };
+        let asked = channel(self.connection, self.settings.connect_timeout, async |channel| {
+            channel.queue_unbind(stranger.clone(), stranger, "".into(), FieldTable::default()).await
+        });
+        match said(asked.await) {
+            // The right to write to the queue was there, that to read the exchange is the next one.
+            Said::NoRight(text) if text.contains("access to exchange") => Said::Right,
+            said => said,
+        }
+    }
+}
+
+fn said(answer: Option<lapin::Result<()>>) -> Said {
+    match answer {
+        None => Said::Nothing,
+        Some(Ok(())) => Said::Right,
+        Some(Err(error)) => match error.kind() {
+            ErrorKind::ProtocolError(reply) if reply.get_id() == 403 => {
+                Said::NoRight(reply.get_message().as_str().to_owned())
+            }
+            ErrorKind::ProtocolError(_) if error.is_amqp_soft_error() => Said::Right,
+            _ => Said::Nothing,
+        },
+    }
+}
