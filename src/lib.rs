@@ -18,6 +18,7 @@ pub mod template;
 
 pub mod finding;
 pub mod name;
+pub mod oslo;
 pub mod record;
 pub mod retry;
 pub mod secret;
