@@ -3,6 +3,7 @@
 //! Its promise: what a command prints is safe for a terminal; a mistake ends with exit status 2 and says what to do.
 
 mod check;
+mod doctor;
 mod explain;
 mod health;
 mod names;
@@ -34,6 +35,11 @@ enum Command {
     Run,
     /// Check settings, rules and templates; say every mistake with its file and line.
     Check,
+    /// Try each real thing: files, brokers, queues, rights, Keystone, destinations; say what to change.
+    ///
+    /// Nothing is declared, consumed, published, built or sent. The exit status is 0 when all is well, 1 with warnings,
+    /// 2 with problems. What cannot be tried is said, and does not count.
+    Doctor(doctor::Args),
     /// Show how captured messages are decoded, which rules match them and what would be sent. Sends nothing.
     Explain(explain::Args),
     /// Ask the running daemon whether it is well; exit status 0 if it is: a container's health check.
@@ -52,6 +58,7 @@ impl Cli {
         let done = match self.command {
             Command::Run => run::run(path),
             Command::Check => check::check(path),
+            Command::Doctor(args) => doctor::doctor(path, &args),
             Command::Explain(args) => explain::explain(path, &args),
             Command::Health => health::health(path),
             Command::Names(args) => names::names(path, &args),

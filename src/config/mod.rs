@@ -14,6 +14,7 @@ mod keystone;
 mod login;
 mod node;
 mod rules;
+mod secrets;
 mod section;
 
 use std::cell::RefCell;
@@ -32,6 +33,7 @@ use crate::store;
 pub use credentials::FOLDER as CREDENTIALS;
 pub use keystone::{Keystone, Lookups};
 pub use node::{Place, Problem, Problems};
+pub use secrets::secret_files;
 
 use node::Node;
 use section::Section;

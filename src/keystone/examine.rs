@@ -45,7 +45,9 @@ impl Client {
             Finding::warning(
                 role,
                 format!("it may not list {}: their names come from the messages alone", refused.join(", ")),
-                format!("openstack role add --user {user} --system all reader, and system_scope = \"all\" in [keystone]"),
+                format!(
+                    "openstack role add --user {user} --system all reader, and system_scope = \"all\" in [keystone]"
+                ),
             )
         });
         (findings, skew)

@@ -164,7 +164,9 @@ mod tests {
 
     #[test]
     fn references_are_resolved_where_the_file_has_them() {
-        let ini = ini("[DEFAULT]\nhost = h1\nuser=$other\n[x]\nport = 5\n[y]\na = $host:${x.port}/$$\nb = $user\nc = $none\n");
+        let ini = ini(
+            "[DEFAULT]\nhost = h1\nuser=$other\n[x]\nport = 5\n[y]\na = $host:${x.port}/$$\nb = $user\nc = $none\n",
+        );
         let one = |key| ini.one("y", key).map(|value| (value.text, value.is_known)).unwrap();
         assert_eq!(one("a"), ("h1:5/$".to_owned(), true));
         assert!(!one("b").1 && !one("c").1);

@@ -174,10 +174,7 @@ impl KeystoneConf {
             return Finding::warning(
                 tried,
                 "not written: by default Keystone tells of no successful login",
-                format!(
-                    "to have them, {all} (empty); to do without, say so: notification_opt_out = {}",
-                    OPTED_OUT[0]
-                ),
+                format!("to have them, {all} (empty); to do without, say so: notification_opt_out = {}", OPTED_OUT[0]),
             );
         };
         let surprising: Vec<_> =

@@ -60,7 +60,10 @@ fn urls_that_cannot_be_known_are_said_to_be_so() {
     let url = |text: &str| KeystoneConf::read([text]).unwrap().transport_url;
     assert_eq!(url("[DEFAULT]\n"), TransportUrl::Default);
     assert_eq!(url("[DEFAULT]\ntransport_url = rabbit://u:$secret@h/\n"), TransportUrl::Unknown);
-    assert_eq!(url("[DEFAULT]\nh = x\ntransport_url = rabbit://u:p$$@$h/\n"), TransportUrl::Is(Secret::new("rabbit://u:p$@x/")));
+    assert_eq!(
+        url("[DEFAULT]\nh = x\ntransport_url = rabbit://u:p$$@$h/\n"),
+        TransportUrl::Is(Secret::new("rabbit://u:p$@x/"))
+    );
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub use figures::Figures;
 pub use names::NameTable;
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
 pub use reader::{Follower, Position, Reader};
-pub use schema::{OpenError, may_pass};
+pub use schema::{LOCK, OpenError, may_pass};
 pub use seen::MessageKey;
 
 use crate::name::Known;

@@ -102,6 +102,9 @@ pub fn may_pass(error: &io::Error) -> bool {
 /// "Input/output error", which has no [`io::ErrorKind`]; the number is the same on every Linux.
 const EIO: i32 = 5;
 
+/// Locked by the daemon for as long as it runs.
+pub const LOCK: &str = "cadfd.lock";
+
 /// Makes the directory (0750) and the file (0640) where they are missing, takes the lock, migrates.
 ///
 /// The lock is held for as long as the returned file lives.
@@ -112,7 +115,7 @@ pub(super) fn open(dir: &Path) -> Result<(Connection, File), OpenError> {
     };
     fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io(dir))?;
     let writable = |path: &Path| OpenOptions::new().create(true).append(true).mode(0o640).open(path);
-    let lock_path = dir.join("cadfd.lock");
+    let lock_path = dir.join(LOCK);
     let lock = writable(&lock_path).map_err(io(&lock_path))?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::Locked(dir.to_owned()),

@@ -19,6 +19,7 @@ mod crash;
 mod daemon;
 mod destinations;
 mod disk;
+mod doctor;
 mod ending;
 mod fake_sink;
 mod fault;

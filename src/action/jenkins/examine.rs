@@ -54,7 +54,11 @@ impl Jenkins {
         Examined { findings, skew }
     }
 
-    async fn ask_for(&self, path: &str, query: &[(&str, &str)]) -> (Result<Reply, String>, Option<jiff::SignedDuration>) {
+    async fn ask_for(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> (Result<Reply, String>, Option<jiff::SignedDuration>) {
         let call = self.client.request(Method::GET, self.at(path)).query(query);
         self.client.timed(call.basic_auth(&self.user, Some(self.token.expose()))).await
     }

@@ -28,6 +28,8 @@ pub enum Trouble {
     Cancelled,
     /// Its queue item is asked for too late.
     Forgotten,
+    /// The user may see it, but not build it.
+    Forbidden,
     /// Jenkins is an older release, which answers 500 where it is asked for parameters that the job does not take.
     OldRelease,
 }
@@ -192,6 +194,10 @@ async fn serve(
     if let ["queue", "item", number, "api", "json"] = segments[..] {
         return queue_item(&shared, number);
     }
+    if segments == ["api", "json"] {
+        let whole = json!({"_class": "hudson.model.Hudson", "nodeName": ""});
+        return ([("x-jenkins", "2.479.1")], Json(whole)).into_response();
+    }
     // job/<folder>/job/<name>/<verb or number>…
     let mut job = Vec::new();
     let mut rest = &segments[..];
@@ -203,6 +209,11 @@ async fn serve(
     let found = shared.state.lock().unwrap().jobs.iter().find(|known| known.name == job).cloned();
     let Some(job) = found else { return page(404, "Not Found") };
     match rest {
+        // Before anything else about it, as in BuildAuthorizationToken.checkPermission.
+        ["build" | "buildWithParameters"] if job.trouble == Some(Trouble::Forbidden) => {
+            page(403, &format!("{USER} is missing the Job/Build permission"))
+        }
+        ["api", "json"] => about(&job),
         [verb @ ("build" | "buildWithParameters")] if method == Method::POST => {
             trigger(&shared, &job, verb, &headers, &body)
         }
@@ -210,6 +221,17 @@ async fn serve(
         [number, "api", "json"] => build(&shared, &job, number),
         _ => page(404, "Not Found"),
     }
+}
+
+fn about(job: &Job) -> Response {
+    let names = job.parameters.iter().flatten();
+    let definitions: Vec<_> =
+        names.map(|name| json!({"_class": "hudson.model.StringParameterDefinition", "name": name})).collect();
+    let property = json!({"_class": "hudson.model.ParametersDefinitionProperty", "parameterDefinitions": definitions});
+    let properties = if job.parameters.is_some() { vec![json!({"_class": "x"}), property] } else { Vec::new() };
+    let buildable = job.trouble != Some(Trouble::Disabled);
+    let about = json!({"_class": "hudson.model.FreeStyleProject", "buildable": buildable, "property": properties});
+    Json(about).into_response()
 }
 
 fn trigger(shared: &Shared, job: &Job, verb: &str, headers: &HeaderMap, body: &[u8]) -> Response {
