@@ -1,12 +1,17 @@
 # What can be done here. `make` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-keystone faults faults-prove check bench fuzz deb test-systemd test-docker
+.PHONY: help assets demo test test-keystone faults faults-prove check bench fuzz deb test-systemd test-docker
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 	    printf '  make %-13s %s\n' "$$name" "$$text"; \
 	done
+
+assets: ## man pages and shell completions in target/assets/{man,completions} (CADFD=path: by that program)
+	@rm -rf target/assets
+	@$${CADFD:-cargo run --quiet --locked --bin cadfd --} assets target/assets
+	@find target/assets -type f | sort
 
 demo: ## RabbitMQ, cadfd, Jenkins, Slack: the captured events of a real Keystone, in half a minute
 	@.ci/install

@@ -2,10 +2,12 @@
 //!
 //! Its promise: what a command prints is safe for a terminal; a mistake ends with exit status 2 and says what to do.
 
+mod assets;
 mod check;
 mod doctor;
 mod explain;
 mod health;
+mod init;
 mod names;
 mod outbox;
 mod run;
@@ -18,9 +20,37 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Problems};
 
+/// What stands below the list of commands, and in the man page.
+const MORE: &str = "\
+Examples:
+  cadfd init --keystone-conf /etc/keystone/keystone.conf    settings and a first rule; says what is left to do
+  cadfd check                                               every mistake in settings and rules, with its line
+  cadfd doctor                                              tries broker, queue, rights, Keystone, destinations
+  cadfd run                                                 the daemon
+  cadfd explain message.json                                what the rules would make of a captured message
+  cadfd outbox list                                         deliveries that wait or were given up
+
+Files:
+  /etc/cadfd/cadfd.toml         settings; it explains every key
+  /etc/cadfd/rules.d/*.toml     rules, in the order of their names
+  /var/lib/cadfd                what is not yet dealt with: [state] dir
+  /var/log/cadfd/audit.log      the trail, JSON, one record a line: [audit] path
+
+Environment:
+  CADFD_CONFIG                  the settings file
+  CADFD_SECTION__KEY            stands over KEY in [section]: CADFD_RABBITMQ__PREFETCH=100
+  OS_*                          Keystone's address and login, where [keystone] has none
+  NO_COLOR                      no colours on a terminal
+
+Signals to the daemon:
+  HUP reloads, USR1 writes its state to its log, TERM ends in order
+
+Exit status:
+  0 done, 1 failed, 2 mistakes in what was given; doctor: 0 well, 1 warnings, 2 problems";
+
 /// Tells OpenStack operators who did what in Keystone, and acts on it.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true, propagate_version = true)]
+#[command(version, about, arg_required_else_help = true, propagate_version = true, after_help = MORE)]
 pub struct Cli {
     /// The settings file; rules are read from rules.d beside it.
     #[arg(short, long, global = true, env = config::PATH_VARIABLE, default_value = config::DEFAULT_PATH, value_name = "FILE")]
@@ -40,6 +70,8 @@ enum Command {
     /// Nothing is declared, consumed, published, built or sent. The exit status is 0 when all is well, 1 with warnings,
     /// 2 with problems. What cannot be tried is said, and does not count.
     Doctor(doctor::Args),
+    /// Write commented settings and a first rule file, and print what is left to do. Replaces no file.
+    Init(init::Args),
     /// Show how captured messages are decoded, which rules match them and what would be sent. Sends nothing.
     Explain(explain::Args),
     /// Ask the running daemon whether it is well; exit status 0 if it is: a container's health check.
@@ -48,6 +80,9 @@ enum Command {
     Names(names::Args),
     /// Show and change deliveries that wait or were given up, and messages that could not be decoded.
     Outbox(outbox::Args),
+    /// Write man pages and shell completions, for packages.
+    #[command(hide = true)]
+    Assets(assets::Args),
 }
 
 impl Cli {
@@ -59,6 +94,8 @@ impl Cli {
             Command::Run => run::run(path),
             Command::Check => check::check(path),
             Command::Doctor(args) => doctor::doctor(path, &args),
+            Command::Init(args) => init::init(&args),
+            Command::Assets(args) => assets::assets(&args),
             Command::Explain(args) => explain::explain(path, &args),
             Command::Health => health::health(path),
             Command::Names(args) => names::names(path, &args),

@@ -1,11 +1,14 @@
 //! `cadfd doctor` against real brokers and the stand-ins: each kind of trouble is found, and nothing is done.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
+use cadfd::cli::Cli;
+use clap::CommandFactory as _;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::broker::{Broker, Vhost};
 use crate::daemon::Site;
@@ -54,7 +57,13 @@ impl Said {
     }
 }
 
+/// Secrets stand in the settings themselves: nobody else may get there.
+fn close(site: &Site) {
+    fs::set_permissions(site.path("."), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 async fn doctor(site: &Site, args: &[&str]) -> Said {
+    close(site);
     let args: Vec<_> = ["doctor", "--json"].iter().chain(args).copied().collect();
     Said::of(&site.cadfd(&args).await)
 }
@@ -308,6 +317,7 @@ fn each_trouble_with_keystone_and_destinations_has_its_row() {
             ))
             .settings(&format!("[http.x]\nurl = \"{}\"\n", receiver.url()))
             .rules(&rules);
+        keystone.put_json("domains", "default", json!({"id": "default", "name": "Default", "enabled": true}));
         keystone.odd(|odd| odd.forbidden = vec!["/v3/users".into(), "/v3/groups".into()]);
         receiver.fault(Fault::Down).await;
         let said = doctor(&site, &[]).await;
@@ -387,11 +397,111 @@ fn keystone_conf_is_held_against_the_settings() {
 #[test]
 fn the_table_ends_with_a_count() {
     run_test(async || {
-        let output = Site::with_url("rabbit://u:p@127.0.0.1:1/").cadfd(&["doctor"]).await;
+        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/");
+        close(&site);
+        let output = site.cadfd(&["doctor"]).await;
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains("problem    broker 127.0.0.1:1: TCP"), "{text}");
         assert!(text.ends_with("1 problem, 0 warnings, 5 not tried, 4 ok\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "no terminal, no colour");
+    });
+}
+
+#[test]
+fn what_init_writes_passes_check_and_is_never_replaced() {
+    run_test(async || {
+        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/");
+        let dir = site.path("new/etc");
+        let dir = dir.to_str().unwrap();
+        let config = format!("{dir}/cadfd.toml");
+        let out = site.cadfd_ok(&["init", "--dir", dir]).await;
+        assert!(out.contains("rabbitmqctl set_permissions -p / cadfd '^$' '^$' '^cadfd\\.info$'"), "{out}");
+        assert!(
+            out.contains("openstack role add --user cadfd") && out.contains("topics = notifications,cadfd"),
+            "{out}"
+        );
+        let url = fs::read_to_string(format!("{dir}/transport_url")).unwrap();
+        let password = url.strip_prefix("rabbit://cadfd:").unwrap().split('@').next().unwrap();
+        assert!(password.len() == 32 && !out.contains(password), "{out}");
+        assert_eq!(fs::metadata(format!("{dir}/transport_url")).unwrap().permissions().mode() & 0o777, 0o600);
+        let check = site.cadfd_ok(&["check", "--config", &config]).await;
+        assert!(check.ends_with(": in order. Rules: 1, destinations: 0, queues: cadfd.info\n"), "{check}");
+
+        // The command that it prints takes the password out of the file.
+        let line = out.lines().find(|line| line.contains("add_user")).unwrap().split('|').next().unwrap();
+        let taken = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
+        assert_eq!(String::from_utf8(taken.stdout).unwrap().trim(), password);
+
+        fs::write(&config, "# mine\n").unwrap();
+        let again = site.cadfd_ok(&["init", "--dir", dir]).await;
+        assert_eq!(again.matches("kept: ").count(), 4, "{again}");
+        assert_eq!(fs::read_to_string(&config).unwrap(), "# mine\n");
+        assert_eq!(fs::read_to_string(format!("{dir}/transport_url")).unwrap(), url);
+    });
+}
+
+#[test]
+fn init_takes_what_keystone_conf_tells() {
+    run_test(async || {
+        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/");
+        let (conf, dir) = (site.path("keystone.conf"), site.path("new"));
+        let (conf, dir) = (conf.to_str().unwrap(), dir.to_str().unwrap());
+        let text = "[DEFAULT]\ntransport_url = rabbit://k:k3ystone@h1:5671,k:k3ystone@[::1]:5671//os%2Fx\n\
+                    public_endpoint = https://id.example.org:5000\n[oslo_messaging_rabbit]\nssl = true\n";
+        fs::write(conf, text).unwrap();
+        let out = site.cadfd_ok(&["init", "--dir", dir, "--keystone-conf", conf]).await;
+        let url = fs::read_to_string(format!("{dir}/transport_url")).unwrap();
+        assert!(url.contains("@h1:5671,cadfd:") && url.trim_end().ends_with("@[::1]:5671/%2Fos%2Fx"), "{url}");
+        assert!(out.contains("set_permissions -p /os/x cadfd"), "{out}");
+        assert!(out.contains("driver = messagingv2") && out.contains("topics = notifications,cadfd"), "{out}");
+        assert!(!out.contains("k3ystone") && !url.contains("k3ystone"));
+        let settings = fs::read_to_string(format!("{dir}/cadfd.toml")).unwrap();
+        assert!(settings.contains("\ntls = true\n"), "{settings}");
+        assert!(settings.contains("# auth_url = \"https://id.example.org:5000/v3\""), "{settings}");
+        site.cadfd_ok(&["check", "--config", &format!("{dir}/cadfd.toml")]).await;
+
+        fs::write(conf, "[DEFAULT]\ntransport_url = rabbit://k:$secret@h1/\n").unwrap();
+        let output = site.cadfd(&["init", "--dir", dir, "--keystone-conf", conf]).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1) && said.contains("refers to a value that is not in the file"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn the_help_is_a_page_to_read() {
+    run_test(async || {
+        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/");
+        insta::assert_snapshot!("help", site.cadfd_ok(&["--help"]).await);
+    });
+}
+
+#[test]
+fn every_command_has_a_man_page_and_is_completed() {
+    run_test(async || {
+        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/").variable("CADFD_CONFIG", "/a/path/of/this/machine");
+        let dir = site.path("assets");
+        site.cadfd_ok(&["assets", dir.to_str().unwrap()]).await;
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut pages = 0;
+        let mut commands = vec![Cli::command().disable_help_subcommand(true)];
+        while let Some(mut command) = commands.pop() {
+            command.build();
+            let name = command.get_display_name().unwrap_or("cadfd").to_owned();
+            let page = read(&format!("man/{name}.1"));
+            assert!(page.contains(".SH NAME") && !page.contains("/a/path/of/this/machine"), "{name}");
+            pages += 1;
+            commands.extend(command.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned());
+        }
+        assert!(pages > 12, "{pages}");
+        assert_eq!(fs::read_dir(dir.join("man")).unwrap().count(), pages, "and nothing else has one");
+        assert!(read("man/cadfd.1").contains("audit.log"), "examples, files and environment are in it");
+        for name in ["cadfd.bash", "_cadfd", "cadfd.fish"] {
+            let text = read(&format!("completions/{name}"));
+            assert!(text.contains("doctor") && text.contains("keystone-conf"), "{name}");
+        }
     });
 }

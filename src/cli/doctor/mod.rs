@@ -4,7 +4,7 @@
 //! what says that it is a test; it ends, whatever does not answer; the exit status tells the worst that was found.
 
 mod files;
-mod keystone_conf;
+pub(super) mod keystone_conf;
 mod print;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,194 @@
+//! `cadfd init`: commented settings and a first rule file, and what is left to do.
+//!
+//! Its promise: it asks nothing, replaces no file, prints no secret, and what it writes passes `cadfd check`.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::doctor::keystone_conf::{self, Given};
+use crate::intake::{ParsedUrl, parse_transport_url, quote, set_permissions};
+use crate::oslo::{KeystoneConf, TransportUrl};
+
+/// The settings as they are shipped, every key with its default.
+const SETTINGS: &str = include_str!("../../config/cadfd.toml");
+const FIRST_RULES: &str = include_str!("../../config/rules.d/00-log.toml");
+const EXAMPLES: &str = include_str!("../../config/rules.d/10-examples.toml");
+
+/// Where the shipped settings say that they are.
+const SHIPPED_DIR: &str = "/etc/cadfd";
+
+/// The user in RabbitMQ and in Keystone.
+const USER: &str = "cadfd";
+const QUEUE: &str = "cadfd.info";
+const TOPIC: &str = "cadfd";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Keystone's settings: broker, virtual host and TLS are taken from them. With several files, in Keystone's order.
+    #[arg(long, value_name = "FILE")]
+    keystone_conf: Vec<PathBuf>,
+    /// Where settings, rules and the broker's address with its password are written.
+    #[arg(long, value_name = "DIR", default_value = SHIPPED_DIR)]
+    dir: PathBuf,
+}
+
+/// What keystone.conf told, or defaults.
+struct Broker {
+    url: ParsedUrl,
+    tls: bool,
+    ca_file: Option<String>,
+}
+
+pub(super) fn init(args: &Args) -> anyhow::Result<ExitCode> {
+    let given = keystone_conf::read(&args.keystone_conf);
+    if let Given::Unreadable(finding) = &given {
+        bail!("{}: {}; {}", finding.tried, finding.found, finding.change.as_deref().unwrap_or_default());
+    }
+    let conf = given.conf();
+    let broker = broker(conf)?;
+    let dir = std::path::absolute(&args.dir).with_context(|| format!("{} is no path", args.dir.display()))?;
+    let Some(dir) = dir.to_str() else { bail!("{} is not UTF-8; choose another --dir", dir.display()) };
+    if dir.contains(['"', '\\']) || dir.contains(char::is_control) {
+        bail!("{dir:?} cannot be written into settings as it is; choose another --dir");
+    }
+    let mut out = io::stdout().lock();
+    let folder = Path::new(dir).join("rules.d");
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
+    let in_dir = |name: &str| Path::new(dir).join(name);
+    let url = in_dir("transport_url");
+    let is_new = write(&mut out, &url, &format!("{}\n", transport_url(&broker.url)), 0o600)?;
+    write(&mut out, &in_dir("cadfd.toml"), &settings(dir, &broker, conf), 0o644)?;
+    write(&mut out, &in_dir("rules.d/00-log.toml"), FIRST_RULES, 0o644)?;
+    write(&mut out, &in_dir("rules.d/10-examples.toml"), EXAMPLES, 0o644)?;
+    write!(out, "{}", next_steps(dir, &broker, conf, is_new))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that is not there yet; whether it did.
+fn write(out: &mut impl Write, path: &Path, text: &str, mode: u32) -> anyhow::Result<bool> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match file {
+        Ok(mut file) => {
+            let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+            if let Err(error) = written {
+                // Half a file would be kept the next time.
+                let _gone = fs::remove_file(path);
+                return Err(error).with_context(|| format!("cannot write {}", path.display()));
+            }
+            writeln!(out, "written: {}", path.display())?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            writeln!(out, "kept:    {} (it was there already)", path.display())?;
+            Ok(false)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
+    }
+}
+
+fn broker(conf: Option<&KeystoneConf>) -> anyhow::Result<Broker> {
+    let text = match conf.map(KeystoneConf::transport_url) {
+        Some(TransportUrl::Is(url)) => url.expose(),
+        Some(TransportUrl::Unknown) => {
+            bail!("transport_url in keystone.conf refers to a value that is not in the file; name that file as well")
+        }
+        Some(TransportUrl::Default) | None => "rabbit://",
+    };
+    let url = parse_transport_url(text).context("transport_url in keystone.conf")?;
+    let ca_file = conf.and_then(|conf| conf.ca_file.clone()).or_else(|| {
+        let file = url.tls.as_ref()?.ca_file.as_ref()?;
+        file.to_str().map(str::to_owned)
+    });
+    Ok(Broker { tls: url.tls.is_some() || conf.is_some_and(|conf| conf.tls), ca_file, url })
+}
+
+/// Keystone's hosts and virtual host, with a user of cadfd's own and a new password of 128 random bits.
+fn transport_url(keystones: &ParsedUrl) -> String {
+    let password = format!("{:032x}", rand::random::<u128>());
+    let hosts: Vec<_> = keystones.hosts.iter().map(|host| format!("{USER}:{password}@{host}")).collect();
+    let vhost = match keystones.vhost.as_str() {
+        "/" => String::new(),
+        name => utf8_percent_encode(name, NON_ALPHANUMERIC).to_string(),
+    };
+    format!("rabbit://{}/{vhost}", hosts.join(","))
+}
+
+/// The shipped settings, with this folder and what keystone.conf tells.
+fn settings(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>) -> String {
+    let mut text = SETTINGS.replace(&format!("{SHIPPED_DIR}/"), &format!("{}/", dir.trim_end_matches('/')));
+    if broker.tls {
+        text = text.replacen("# tls = false\n", "tls = true\n", 1);
+        // A file that cannot be read is a mistake in the settings: it is only named.
+        if let Some(file) = broker.ca_file.as_deref().filter(|file| fs::File::open(file).is_ok()) {
+            let line = text.lines().find(|line| line.starts_with("# ca_file = ")).map(str::to_owned);
+            if let Some(line) = line {
+                text = text.replacen(&line, &format!("ca_file = {}", toml::Value::from(file)), 1);
+            }
+        }
+    }
+    if let Some(endpoint) = conf.and_then(|conf| conf.public_endpoint.as_deref()) {
+        let address = toml::Value::from(format!("{}/v3", endpoint.trim_end_matches('/').trim_end_matches("/v3")));
+        text = text.replacen(
+            "# auth_url = \"https://keystone.example.org:5000/v3\"",
+            &format!("# auth_url = {address}"),
+            1,
+        );
+    }
+    text
+}
+
+/// What is left to be done, as commands.
+fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: bool) -> String {
+    let url_file = quote(&format!("{dir}/transport_url"));
+    let vhost = &broker.url.vhost;
+    let grant = set_permissions(vhost, USER, &[QUEUE.to_owned()]);
+    let mut text = String::from("\n1. keystone.conf, on each Keystone node; then restart Keystone:\n\n");
+    text.push_str(&lines_for_keystone(conf));
+    text.push_str("\n2. RabbitMQ: a user who may do nothing but read that queue:\n\n");
+    if is_new {
+        text.push_str(&format!(
+            "    sed 's/^[^:]*:..{USER}:\\([^@]*\\)@.*/\\1/' {url_file} | rabbitmqctl add_user {USER}\n"
+        ));
+    } else {
+        text.push_str(&format!("    rabbitmqctl add_user {USER}   # asks for the password in {url_file}\n"));
+    }
+    text.push_str(&format!("    {grant}\n"));
+    text.push_str(&format!(
+        "\n3. Keystone, for names beside ids (optional; then [keystone] in {dir}/cadfd.toml):\n\n    \
+         openstack user create {USER} --domain default --password-prompt\n    \
+         openstack role add --user {USER} --user-domain default --system all reader\n\n\
+         4. The files belong to the daemon's user; then see whether all is well:\n\n    \
+         chown {USER}: {url_file}\n    \
+         sudo -u {USER} cadfd --config {} doctor{}\n",
+        quote(&format!("{dir}/cadfd.toml")),
+        if conf.is_some() { " --keystone-conf …" } else { "" },
+    ));
+    if conf.is_none() {
+        text.push_str(&format!(
+            "\nWithout --keystone-conf, the broker is taken to be on localhost: correct {dir}/transport_url if it is not.\n"
+        ));
+    }
+    text
+}
+
+fn lines_for_keystone(conf: Option<&KeystoneConf>) -> String {
+    let wanted = [TOPIC.to_owned()];
+    let Some(conf) = conf.filter(|conf| !conf.is_ready(&wanted)) else {
+        return if conf.is_some() {
+            "    nothing: it publishes what cadfd reads\n".to_owned()
+        } else {
+            "    [DEFAULT]\n    notification_format = cadf\n    [oslo_messaging_notifications]\n    \
+             driver = messagingv2\n    topics = notifications,cadfd\n"
+                .to_owned()
+        };
+    };
+    let rows = conf.findings(&wanted).into_iter().filter(|row| row.verdict == crate::finding::Verdict::Problem);
+    rows.filter_map(|row| row.change).map(|change| format!("    {change}\n")).collect()
+}
