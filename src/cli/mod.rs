@@ -23,12 +23,14 @@ use crate::config::{self, Problems};
 /// What stands below the list of commands, and in the man page.
 const MORE: &str = "\
 Examples:
-  cadfd init --keystone-conf /etc/keystone/keystone.conf    settings and a first rule; says what is left to do
-  cadfd check                                               every mistake in settings and rules, with its line
-  cadfd doctor                                              tries broker, queue, rights, Keystone, destinations
-  cadfd run                                                 the daemon
-  cadfd explain message.json                                what the rules would make of a captured message
-  cadfd outbox list                                         deliveries that wait or were given up
+  Settings and a first rule, and what is left to do:
+    cadfd init --keystone-conf /etc/keystone/keystone.conf
+  Every mistake in settings and rules; then, whether all that they name works:
+    cadfd check && cadfd doctor
+  What the rules would make of a captured message:
+    cadfd explain message.json
+  Deliveries that wait or were given up:
+    cadfd outbox list
 
 Files:
   /etc/cadfd/cadfd.toml         settings; it explains every key
@@ -38,7 +40,8 @@ Files:
 
 Environment:
   CADFD_CONFIG                  the settings file
-  CADFD_SECTION__KEY            stands over KEY in [section]: CADFD_RABBITMQ__PREFETCH=100
+  CADFD_SECTION__KEY            stands over key in [section], such as
+                                CADFD_RABBITMQ__PREFETCH=100
   OS_*                          Keystone's address and login, where [keystone] has none
   NO_COLOR                      no colours on a terminal
 
@@ -46,11 +49,12 @@ Signals to the daemon:
   HUP reloads, USR1 writes its state to its log, TERM ends in order
 
 Exit status:
-  0 done, 1 failed, 2 mistakes in what was given; doctor: 0 well, 1 warnings, 2 problems";
+  0 done, 1 failed, 2 mistakes in what was given;
+  of doctor: 0 well, 1 warnings, 2 problems";
 
 /// Tells OpenStack operators who did what in Keystone, and acts on it.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true, propagate_version = true, after_help = MORE)]
+#[command(version, max_term_width = 100, arg_required_else_help = true, propagate_version = true, after_help = MORE)]
 pub struct Cli {
     /// The settings file; rules are read from rules.d beside it.
     #[arg(short, long, global = true, env = config::PATH_VARIABLE, default_value = config::DEFAULT_PATH, value_name = "FILE")]

@@ -36,6 +36,10 @@ impl Client {
                 Err(Failure::Forbidden { .. } | Failure::Unauthorized { .. }) => refused.push(format!("{kind}s")),
                 Err(failure) => {
                     findings.push(Finding::problem_in_words(format!("keystone: list {kind}s"), &failure.to_string()));
+                    if failure.may_pass() {
+                        findings.push(Finding::untried(role, "keystone did not answer"));
+                        return (findings, skew);
+                    }
                 }
             }
         }

@@ -10,7 +10,8 @@ use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, Vhost};
+use crate::broker::{Broker, Options, Vhost};
+use crate::certificates::Authority;
 use crate::daemon::Site;
 use crate::node::{Release, free_ports};
 use crate::run_test;
@@ -196,6 +197,43 @@ fn each_trouble_with_the_broker_has_its_row() {
 }
 
 #[test]
+fn tls_and_silence_have_their_rows() {
+    run_test(async || {
+        let (authority, stranger) = (Authority::new(), Authority::new());
+        let server = authority.issue(&["localhost", "127.0.0.1"]);
+        let broker = Broker::start(Options { tls: Some((&authority, &server)), ..Options::default() });
+        let vhost = broker.vhost();
+        vhost.declare("cadfd").await;
+        let user = vhost.user("cadfd");
+        let site = |host: &str, settings: &str| {
+            let url = format!("amqps://{user}:s3cr3t-pa55@{host}:{}/{}", broker.tls_port, vhost.name);
+            let site = Site::with_url(&url);
+            let path = site.path("ca.pem");
+            fs::copy(if settings == "stranger" { stranger.ca_file() } else { authority.ca_file() }, &path).unwrap();
+            site.variable("CADFD_RABBITMQ__CA_FILE", path.to_str().unwrap())
+        };
+        let port = broker.tls_port;
+        let said = doctor(&site("localhost", ""), &[]).await;
+        assert_eq!(said.bad(), []);
+        assert_eq!(said.row(&format!("broker localhost:{port}: TLS")).0, "ok");
+        assert!(said.row(&format!("broker localhost:{port}: DNS")).1.contains("127.0.0.1"));
+        let said = doctor(&site("localhost", "stranger"), &[]).await;
+        let (verdict, found, change) = said.row(&format!("broker localhost:{port}: TLS"));
+        assert!(verdict == "problem" && found.contains("unknown CA"), "{found}");
+        assert_eq!(change, "name it as [rabbitmq] ca_file");
+
+        // Accepted by the kernel, answered by nobody.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = silent.local_addr().unwrap();
+        let site = Site::with_url(&format!("rabbit://u:s3cr3t-pa55@{at}/"));
+        let said = doctor(&site.variable("CADFD_RABBITMQ__CONNECT_TIMEOUT", "100ms"), &[]).await;
+        let (verdict, found, _) = said.row(&format!("broker {at}: log in as u"));
+        assert!(verdict == "problem" && found.contains("does not answer in 100ms"), "{found}");
+        assert_eq!(said.row(&format!("broker {at}: TCP")).0, "ok");
+    });
+}
+
+#[test]
 fn consumers_and_what_waits_are_told() {
     run_test(async || {
         let vhost = Broker::shared().vhost();
@@ -232,7 +270,7 @@ const RULES: &str = r#"
 name = "hand over"
   [[rule.jenkins]]
   job = "team/hand_over"
-  parameters = { USER = "{{ resource.id }}" }
+  parameters = { USER = "{{ resource.id | default('') }}" }
   [[rule.slack]]
   [[rule.http]]
   to = "post"
@@ -474,7 +512,7 @@ fn init_takes_what_keystone_conf_tells() {
 #[test]
 fn the_help_is_a_page_to_read() {
     run_test(async || {
-        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/");
+        let site = Site::with_url("rabbit://u:p@127.0.0.1:1/").variable("COLUMNS", "100").variable("CADFD_CONFIG", "");
         insta::assert_snapshot!("help", site.cadfd_ok(&["--help"]).await);
     });
 }
@@ -487,18 +525,20 @@ fn every_command_has_a_man_page_and_is_completed() {
         site.cadfd_ok(&["assets", dir.to_str().unwrap()]).await;
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut pages = 0;
-        let mut commands = vec![Cli::command().disable_help_subcommand(true)];
-        while let Some(mut command) = commands.pop() {
-            command.build();
-            let name = command.get_display_name().unwrap_or("cadfd").to_owned();
+        let mut commands = vec![("cadfd".to_owned(), Cli::command())];
+        while let Some((name, command)) = commands.pop() {
             let page = read(&format!("man/{name}.1"));
             assert!(page.contains(".SH NAME") && !page.contains("/a/path/of/this/machine"), "{name}");
             pages += 1;
-            commands.extend(command.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned());
+            let inner = command.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned();
+            commands.extend(inner.map(|inner| (format!("{name}-{}", inner.get_name()), inner)));
         }
         assert!(pages > 12, "{pages}");
         assert_eq!(fs::read_dir(dir.join("man")).unwrap().count(), pages, "and nothing else has one");
-        assert!(read("man/cadfd.1").contains("audit.log"), "examples, files and environment are in it");
+        let page = read("man/cadfd.1");
+        for section in ["EXAMPLES", "FILES", "ENVIRONMENT", "SIGNALS TO THE DAEMON", "EXIT STATUS"] {
+            assert!(page.contains(section), "{section}: {page}");
+        }
         for name in ["cadfd.bash", "_cadfd", "cadfd.fish"] {
             let text = read(&format!("completions/{name}"));
             assert!(text.contains("doctor") && text.contains("keystone-conf"), "{name}");
