@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::doctor::keystone_conf::{self, Given};
+use crate::finding::Verdict;
 use crate::intake::{ParsedUrl, parse_transport_url, quote, set_permissions};
 use crate::oslo::{KeystoneConf, TransportUrl};
 
@@ -147,48 +148,55 @@ fn settings(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>) -> String {
 /// What is left to be done, as commands.
 fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: bool) -> String {
     let url_file = quote(&format!("{dir}/transport_url"));
-    let vhost = &broker.url.vhost;
-    let grant = set_permissions(vhost, USER, &[QUEUE.to_owned()]);
-    let mut text = String::from("\n1. keystone.conf, on each Keystone node; then restart Keystone:\n\n");
-    text.push_str(&lines_for_keystone(conf));
-    text.push_str("\n2. RabbitMQ: a user who may do nothing but read that queue:\n\n");
-    if is_new {
-        text.push_str(&format!(
-            "    sed 's/^[^:]*:..{USER}:\\([^@]*\\)@.*/\\1/' {url_file} | rabbitmqctl add_user {USER}\n"
-        ));
+    let settings_file = quote(&format!("{dir}/cadfd.toml"));
+    let for_keystone = lines_for_keystone(conf);
+    let add_user = if is_new {
+        // Its standard input is where rabbitmqctl reads a password from that is not to be seen.
+        format!("sed 's/^[^:]*:..{USER}:\\([^@]*\\)@.*/\\1/' {url_file} | rabbitmqctl add_user {USER}")
     } else {
-        text.push_str(&format!("    rabbitmqctl add_user {USER}   # asks for the password in {url_file}\n"));
-    }
-    text.push_str(&format!("    {grant}\n"));
-    text.push_str(&format!(
-        "\n3. Keystone, for names beside ids (optional; then [keystone] in {dir}/cadfd.toml):\n\n    \
-         openstack user create {USER} --domain default --password-prompt\n    \
-         openstack role add --user {USER} --user-domain default --system all reader\n\n\
-         4. The files belong to the daemon's user; then see whether all is well:\n\n    \
-         chown {USER}: {url_file}\n    \
-         sudo -u {USER} cadfd --config {} doctor{}\n",
-        quote(&format!("{dir}/cadfd.toml")),
-        if conf.is_some() { " --keystone-conf …" } else { "" },
-    ));
-    if conf.is_none() {
-        text.push_str(&format!(
-            "\nWithout --keystone-conf, the broker is taken to be on localhost: correct {dir}/transport_url if it is not.\n"
-        ));
-    }
-    text
+        format!("rabbitmqctl add_user {USER}   # asks for the password: the one in {url_file}")
+    };
+    let grant = set_permissions(&broker.url.vhost, USER, &[QUEUE.to_owned()]);
+    let beside = if conf.is_some() { " --keystone-conf /etc/keystone/keystone.conf" } else { "" };
+    let localhost = if conf.is_some() {
+        String::new()
+    } else {
+        format!("\nWithout --keystone-conf, RabbitMQ is taken to be on localhost: correct {url_file} if it is not.\n")
+    };
+    format!(
+        "
+1. keystone.conf, on each Keystone node; then restart Keystone:
+
+{for_keystone}
+2. RabbitMQ: a user who may do nothing but read that queue:
+
+    {add_user}
+    {grant}
+
+3. Keystone: a user who may read names (optional; then [keystone] in {settings_file}):
+
+    openstack user create {USER} --domain default --password-prompt
+    openstack role add --user {USER} --user-domain default --system all reader
+
+4. The address with its password belongs to the daemon's user; then, whether all is well:
+
+    chown {USER}: {url_file}
+    cadfd --config {settings_file} doctor{beside}
+{localhost}"
+    )
 }
 
 fn lines_for_keystone(conf: Option<&KeystoneConf>) -> String {
-    let wanted = [TOPIC.to_owned()];
-    let Some(conf) = conf.filter(|conf| !conf.is_ready(&wanted)) else {
-        return if conf.is_some() {
-            "    nothing: it publishes what cadfd reads\n".to_owned()
-        } else {
+    let Some(conf) = conf else {
+        return format!(
             "    [DEFAULT]\n    notification_format = cadf\n    [oslo_messaging_notifications]\n    \
-             driver = messagingv2\n    topics = notifications,cadfd\n"
-                .to_owned()
-        };
+             driver = messagingv2\n    topics = notifications,{TOPIC}\n"
+        );
     };
-    let rows = conf.findings(&wanted).into_iter().filter(|row| row.verdict == crate::finding::Verdict::Problem);
-    rows.filter_map(|row| row.change).map(|change| format!("    {change}\n")).collect()
+    let rows = conf.findings(&[TOPIC.to_owned()]).into_iter().filter(|row| row.verdict == Verdict::Problem);
+    let changes: Vec<_> = rows.filter_map(|row| row.change).collect();
+    if changes.is_empty() {
+        return "    nothing: it publishes what cadfd reads\n".to_owned();
+    }
+    format!("    {}\n", changes.join("\n    "))
 }

@@ -97,12 +97,6 @@ impl KeystoneConf {
         &self.topics
     }
 
-    /// Whether something is to be changed for cadfd to get its events, whose queues are of these topics.
-    #[must_use]
-    pub fn is_ready(&self, wanted: &[String]) -> bool {
-        self.findings(wanted).iter().all(|finding| finding.verdict != crate::finding::Verdict::Problem)
-    }
-
     /// A row for each option. `wanted` are the topics of cadfd's queues.
     #[must_use]
     pub fn findings(&self, wanted: &[String]) -> Vec<Finding> {

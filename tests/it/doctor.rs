@@ -1,5 +1,6 @@
 //! `cadfd doctor` against real brokers and the stand-ins: each kind of trouble is found, and nothing is done.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
@@ -342,9 +343,11 @@ fn each_trouble_with_keystone_and_destinations_has_its_row() {
         for (job, parameters) in
             [("gone", ""), ("off", ""), ("no", ""), ("plain", "X = \"x\""), ("other", "WHOM = \"x\"")]
         {
-            rules.push_str(&format!(
+            writeln!(
+                rules,
                 "[[rule]]\nname = {job:?}\n[[rule.jenkins]]\njob = {job:?}\nparameters = {{ {parameters} }}\n"
-            ));
+            )
+            .unwrap();
         }
         let mut site = Site::new(&vhost)
             .settings(&keystone.settings())

@@ -32,31 +32,27 @@ pub(super) fn print(findings: &[Finding], json: bool) -> anyhow::Result<()> {
 fn table(findings: &[Finding], colour: bool) -> String {
     let widest = findings.iter().map(|finding| shown(&finding.tried).chars().count());
     let width = widest.filter(|width| *width <= COLUMN).max().unwrap_or(0);
-    let mut text = String::new();
-    for finding in findings {
-        let [tried, found] = [&finding.tried, &finding.found].map(|part| shown(part));
-        let word = format!("{:<9}", finding.verdict.word());
-        let (on, off) = if colour { (paint(finding.verdict), "\x1b[0m") } else { ("", "") };
-        text.push_str(&format!("{on}{word}{off}  "));
-        if tried.chars().count() > width {
-            text.push_str(&format!("{tried}\n{:11}{:width$}  {found}\n", "", ""));
-        } else {
-            text.push_str(&format!("{tried:<width$}  {found}\n"));
-        }
-        if let Some(change) = &finding.change {
-            text.push_str(&format!("{:11}{:width$}  -> {}\n", "", "", shown(change)));
-        }
-    }
+    let rows: Vec<_> = findings.iter().map(|finding| row(finding, width, colour)).collect();
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let number = |count, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    text.push_str(&format!(
-        "{}, {}, {} not tried, {} ok\n",
+    format!(
+        "{}{}, {}, {} not tried, {} ok\n",
+        rows.concat(),
         number(count(Verdict::Problem), "problem"),
         number(count(Verdict::Warning), "warning"),
         count(Verdict::Untried),
         count(Verdict::Ok)
-    ));
-    text
+    )
+}
+
+fn row(finding: &Finding, width: usize, colour: bool) -> String {
+    let [tried, found] = [&finding.tried, &finding.found].map(|part| shown(part));
+    let word = finding.verdict.word();
+    let (on, off) = if colour { (paint(finding.verdict), "\x1b[0m") } else { ("", "") };
+    let margin = format!("{:11}{:width$}  ", "", "");
+    let between = if tried.chars().count() > width { format!("\n{margin}") } else { "  ".to_owned() };
+    let change = finding.change.as_ref().map(|change| format!("{margin}-> {}\n", shown(change))).unwrap_or_default();
+    format!("{on}{word:<9}{off}  {tried:<width$}{between}{found}\n{change}")
 }
 
 fn paint(verdict: Verdict) -> &'static str {

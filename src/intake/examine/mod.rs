@@ -118,32 +118,26 @@ async fn try_host(settings: &Settings, host: &Host) -> (Vec<Finding>, Option<Lin
     let took = began.elapsed().as_millis();
     let mut rows = Vec::new();
     for step in Step::ALL {
-        let is_needed = match step {
-            Step::Dns => host.host.parse::<IpAddr>().is_err(),
-            Step::Tls => settings.tls.is_some(),
-            _ => true,
-        };
         let tried = step.tried(settings, host);
-        match &failed {
-            Some((at, cause)) if *at == step => {
-                rows.push(refused(settings, host, tried, cause));
-                break;
-            }
-            _ if !is_needed => {}
-            _ => rows.push(Finding::ok(
-                tried,
-                match step {
-                    Step::Dns => addresses.clone(),
-                    Step::Tcp if settings.tls.is_none() && !is_local(host) => {
-                        "connected; without TLS, password and messages can be read on the way".to_owned()
-                    }
-                    Step::Tcp => "connected".to_owned(),
-                    Step::Tls => "the certificate is valid for this name".to_owned(),
-                    Step::Login => format!("let in, {took} ms after the dial"),
-                    Step::Vhost => "open to this user".to_owned(),
-                },
-            )),
+        if let Some((at, cause)) = &failed
+            && *at == step
+        {
+            rows.push(refused(settings, host, tried, cause));
+            break;
         }
+        let found = match step {
+            Step::Dns if host.host.parse::<IpAddr>().is_ok() => continue,
+            Step::Tls if settings.tls.is_none() => continue,
+            Step::Dns => addresses.clone(),
+            Step::Tcp if settings.tls.is_none() && !is_local(host) => {
+                "connected; without TLS, password and messages can be read on the way".to_owned()
+            }
+            Step::Tcp => "connected".to_owned(),
+            Step::Tls => "the certificate is valid for this name".to_owned(),
+            Step::Login => format!("let in, {took} ms after the dial"),
+            Step::Vhost => "open to this user".to_owned(),
+        };
+        rows.push(Finding::ok(tried, found));
     }
     (rows, link)
 }

@@ -31,7 +31,7 @@ impl Look<'_> {
         for queue in &self.settings.queues {
             let tried = format!("queue {queue}");
             match self.see(queue).await {
-                Ok(seen) => rows.extend(judge(tried, queue, &seen, known.is_running)),
+                Ok(seen) => rows.extend(judge(&tried, queue, &seen, known.is_running)),
                 Err(trouble) => rows.push(self.absent(tried, queue, trouble)),
             }
         }
@@ -136,7 +136,7 @@ pub(super) async fn channel<T>(
     timeout(limit, asked).await.ok()
 }
 
-fn judge(tried: String, queue: &str, seen: &Seen, is_running: bool) -> Vec<Finding> {
+fn judge(tried: &str, queue: &str, seen: &Seen, is_running: bool) -> Vec<Finding> {
     let Seen { messages, consumers } = *seen;
     let ours = u32::from(is_running);
     let found = match (consumers, is_running) {
@@ -148,16 +148,16 @@ fn judge(tried: String, queue: &str, seen: &Seen, is_running: bool) -> Vec<Findi
     let mut rows = Vec::new();
     if is_running && consumers == 0 {
         let change = "look into cadfd's log, or at the state that `kill -USR1` writes there";
-        rows.push(Finding::problem(tried.clone(), format!("{found}, though cadfd's daemon runs"), change));
+        rows.push(Finding::problem(tried, format!("{found}, though cadfd's daemon runs"), change));
     } else if messages >= BACKLOG {
         let change = if consumers == 0 {
             "start the daemon before RabbitMQ's memory alarm stops all publishers: cadfd run"
         } else {
             "look into the consumer's log: why it does not keep up"
         };
-        rows.push(Finding::warning(tried.clone(), found.clone(), change));
+        rows.push(Finding::warning(tried, found, change));
     } else {
-        rows.push(Finding::ok(tried.clone(), found.clone()));
+        rows.push(Finding::ok(tried, found));
     }
     if consumers > ours {
         let whose = if is_running { "others than the daemon here" } else { "another program, or a daemon elsewhere" };
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn consumers_and_backlog_are_judged() {
         let verdicts = |messages, consumers, is_running| {
-            let rows = judge("queue q".into(), "q", &Seen { messages, consumers }, is_running);
+            let rows = judge("queue q", "q", &Seen { messages, consumers }, is_running);
             rows.into_iter().map(|row| row.verdict).collect::<Vec<_>>()
         };
         assert_eq!(verdicts(0, 0, false), [Verdict::Ok]);

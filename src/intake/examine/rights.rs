@@ -9,8 +9,6 @@
 //! | configure | to delete a queue that does not exist | 403 | done: nothing |
 //! | write | to unbind a queue that does not exist | 403 of the queue | anything else |
 
-use std::fmt::Write as _;
-
 use lapin::ErrorKind;
 use lapin::options::{BasicConsumeOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -18,7 +16,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use super::super::set_permissions;
 use super::Look;
 use super::queues::channel;
-use crate::finding::{Finding, Verdict};
+use crate::finding::Finding;
 
 /// Others' queue: reading it takes messages away from Ceilometer.
 const SHARED: &str = "notifications.info";
@@ -41,53 +39,50 @@ impl Look<'_> {
         let mut rows = Vec::new();
         for queue in &settings.queues {
             let tried = format!("permissions: read {queue}");
-            if rows.iter().any(|row: &Finding| row.verdict == Verdict::Untried) {
-                // It would not answer this either, and each wait is long.
-                break;
-            }
-            rows.push(match self.may_read(queue).await {
-                Said::Right => Finding::ok(tried, "granted"),
+            match self.may_read(queue).await {
+                Said::Right => rows.push(Finding::ok(tried, "granted")),
                 Said::NoRight(_) => {
-                    Finding::problem(tried, format!("`{}` may not read it", host.user), command.clone())
+                    rows.push(Finding::problem(tried, format!("`{}` may not read it", host.user), command.clone()));
                 }
-                Said::Nothing => Finding::untried(tried, "the broker did not answer"),
-            });
+                Said::Nothing => {
+                    // It would not answer anything else either, and each wait is long.
+                    rows.push(Finding::untried(tried, "the broker did not answer"));
+                    return rows;
+                }
+            }
         }
-        if rows.iter().any(|row| row.verdict == Verdict::Untried) {
-            return rows;
-        }
+        rows.push(self.too_wide(command).await);
+        rows
+    }
+
+    async fn too_wide(&self, command: String) -> Finding {
+        let tried = "permissions: nothing more";
+        let Self { settings, host, .. } = self;
         // A name that begins as ours do, so that a pattern without its end is found too.
         let prefix = settings.queues.first().map_or("cadfd", String::as_str);
         let stranger = format!("{prefix:.100}.doctor.{:032x}", rand::random::<u128>());
-        let mut wide = Vec::new();
-        let mut unknown = false;
-        for (what, said) in [
+        let others = self.may_read(&stranger).await;
+        let shared = if matches!(others, Said::Right) || settings.queues.iter().any(|queue| queue == SHARED) {
+            Said::NoRight(String::new())
+        } else {
+            self.may_read(SHARED).await
+        };
+        let answers = [
             ("configure", self.may_configure(&stranger).await),
             ("write", self.may_write(&stranger).await),
-            ("read other queues", self.may_read(&stranger).await),
-        ] {
-            match said {
-                Said::Right => wide.push(what),
-                Said::NoRight(_) => {}
-                Said::Nothing => unknown = true,
-            }
+            ("read other queues", others),
+            ("read notifications.info", shared),
+        ];
+        let wide: Vec<_> =
+            answers.iter().filter(|(_, said)| matches!(said, Said::Right)).map(|(what, _)| *what).collect();
+        if !wide.is_empty() {
+            let found = format!("`{}` may also {}; reading its queues is enough", host.user, wide.join(", "));
+            return Finding::warning(tried, found, command);
         }
-        let shared_is_ours = settings.queues.iter().any(|queue| queue == SHARED);
-        if !wide.contains(&"read other queues") && !shared_is_ours && matches!(self.may_read(SHARED).await, Said::Right)
-        {
-            wide.push("read notifications.info");
+        if answers.iter().any(|(_, said)| matches!(said, Said::Nothing)) {
+            return Finding::untried(tried, "the broker did not answer");
         }
-        let tried = "permissions: nothing more";
-        rows.push(if !wide.is_empty() {
-            let mut found = format!("`{}` may also {}", host.user, wide.join(", "));
-            let _ = write!(found, "; reading its queues is enough");
-            Finding::warning(tried, found, command)
-        } else if unknown {
-            Finding::untried(tried, "the broker did not answer")
-        } else {
-            Finding::ok(tried, "neither configure nor write, nor other queues")
-        });
-        rows
+        Finding::ok(tried, "neither configure nor write, nor other queues")
     }
 
     async fn may_read(&self, queue: &str) -> Said {
