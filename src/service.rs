@@ -178,7 +178,7 @@ mod tests {
     use crate::intake::QueueState;
 
     fn snapshot(state: State) -> Snapshot {
-        Snapshot { state, queues: BTreeMap::new(), received: 7, acknowledged: 7, sessions: 1 }
+        Snapshot { state, queues: BTreeMap::new(), received: 7, acknowledged: 7, sessions: 1, failures: 0 }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where messages are that an operator meets, and how they begin there.
-const SOURCES: [(&str, &[&str]); 8] = [
+const SOURCES: [(&str, &[&str]); 10] = [
+    ("src/admin/mod.rs", &["error!(", "warn!(", "#[error("]),
+    ("src/service.rs", &["error!(", "warn!("]),
     ("src/app.rs", &["error!(", "warn!(", "#[error("]),
     ("src/pipeline.rs", &["error!(", "warn!("]),
     ("src/worker", &["error!(", "warn!("]),
@@ -116,6 +118,15 @@ fn each_message_has_its_entry() {
     }
     assert!(looked_at > 60, "{looked_at}");
     assert!(missing.is_empty(), "docs/RUNBOOK.md says nothing of:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn each_alert_has_its_entry() {
+    let runbook = fs::read_to_string(root().join("docs/RUNBOOK.md")).unwrap();
+    let rules = fs::read_to_string(root().join("config/prometheus/cadfd.rules.yml")).unwrap();
+    let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let missing: Vec<_> = alerts.iter().filter(|alert| !runbook.contains(&format!("| `{alert}` |"))).collect();
+    assert!(alerts.len() > 10 && missing.is_empty(), "{missing:?}");
 }
 
 #[test]
