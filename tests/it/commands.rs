@@ -67,7 +67,7 @@ fn check_and_run_refuse_the_same_mistakes() {
         assert_eq!((check.status.code(), run.status.code()), (Some(2), Some(2)), "{said}");
         assert_eq!(said, String::from_utf8(run.stderr).unwrap());
         assert!(check.stdout.is_empty() && run.stdout.is_empty());
-        for words in ["etc/cadfd.toml:16: `bearer`: ", "01.toml:2: ", "did you mean `name`?", "mistakes\n"] {
+        for words in ["etc/cadfd.toml:18: `bearer`: ", "01.toml:2: ", "did you mean `name`?", "mistakes\n"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         assert!(!bad.state_dir().exists(), "nothing was begun");
