@@ -185,7 +185,7 @@ mod tests {
             let since = Instant::now();
             let mut answer = String::new();
             // The end, or a reset.
-            let _ended = stream.read_to_string(&mut answer).await;
+            let _ended = timeout(LIFETIME * 2, stream.read_to_string(&mut answer)).await.unwrap();
             assert_eq!((answer.as_str(), since.elapsed() >= LIFETIME), ("", true), "{said:?}");
         }
     }
@@ -201,7 +201,7 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        timeout(LIFETIME * 2, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && since.elapsed() >= LIFETIME, "{answer}");
     }
 }
