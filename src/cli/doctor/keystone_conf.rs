@@ -92,7 +92,7 @@ fn same_broker(url: &TransportUrl, settings: &Settings) -> Finding {
         return Finding::problem(tried, found, "write Keystone's at the end of cadfd's transport_url");
     }
     // The port may differ: TLS for the one, none for the other.
-    let is_shared = theirs.hosts.iter().any(|one| settings.hosts.iter().any(|other| one.host == other.host));
+    let is_shared = theirs.hosts.iter().any(|one| settings.hosts.iter().any(|other| place(one) == place(other)));
     if !is_shared {
         let found = format!("Keystone publishes to {}, cadfd reads from {}", theirs_at.join(", "), ours_at.join(", "));
         let change =
@@ -100,4 +100,9 @@ fn same_broker(url: &TransportUrl, settings: &Settings) -> Finding {
         return Finding::warning(tried, found, change);
     }
     Finding::ok(tried, format!("the same broker and virtual host as cadfd's: {}", theirs_at.join(", ")))
+}
+
+/// A host's name; this machine's own names are one.
+fn place(host: &intake::Host) -> &str {
+    if matches!(&*host.host, "127.0.0.1" | "::1") { "localhost" } else { &host.host }
 }

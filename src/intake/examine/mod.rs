@@ -174,7 +174,11 @@ fn refused(settings: &Settings, host: &Host, tried: String, cause: &Cause) -> Fi
             format!("`{}` may not use the virtual host `{}`", host.user, settings.vhost),
             super::set_permissions(&settings.vhost, &host.user, &settings.queues),
         ),
-        Cause::Refused => Finding::problem(tried, cause.to_string(), "check that RabbitMQ runs, and host and port"),
+        Cause::Refused => Finding::problem(
+            tried,
+            "connection refused: nothing listens there",
+            "look whether RabbitMQ runs, and at host and port in transport_url",
+        ),
         Cause::Tls(TlsCause::Expired) => {
             Finding::problem(tried, cause.to_string(), "renew the broker's certificate, or set the clocks")
         }
