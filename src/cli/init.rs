@@ -63,7 +63,10 @@ pub(super) fn init(args: &Args) -> anyhow::Result<ExitCode> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(&folder);
     made.with_context(|| format!("cannot make {}", folder.display()))?;
     let in_dir = |name: &str| Path::new(dir).join(name);
-    let url = in_dir("transport_url");
+    let secrets = in_dir("credentials");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&secrets);
+    made.with_context(|| format!("cannot make {}", secrets.display()))?;
+    let url = secrets.join("transport_url");
     let is_new = write(&mut out, &url, &format!("{}\n", transport_url(&broker.url)), 0o600)?;
     write(&mut out, &in_dir("cadfd.toml"), &settings(dir, &broker, conf), 0o644)?;
     write(&mut out, &in_dir("rules.d/00-log.toml"), FIRST_RULES, 0o644)?;
@@ -123,7 +126,12 @@ fn transport_url(keystones: &ParsedUrl) -> String {
 
 /// The shipped settings, with this folder and what keystone.conf tells.
 fn settings(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>) -> String {
-    let mut text = SETTINGS.replace(&format!("{SHIPPED_DIR}/"), &format!("{}/", dir.trim_end_matches('/')));
+    let dir = dir.trim_end_matches('/');
+    let mut text = SETTINGS.replace(&format!("{SHIPPED_DIR}/"), &format!("{dir}/"));
+    if dir != SHIPPED_DIR {
+        // systemd gives the service what is in the usual folder.
+        text = text.replace("\"%d/", &format!("\"{dir}/credentials/"));
+    }
     if broker.tls {
         text = text.replacen("# tls = false\n", "tls = true\n", 1);
         // A file that cannot be read is a mistake in the settings: it is only named.
@@ -147,7 +155,7 @@ fn settings(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>) -> String {
 
 /// What is left to be done, as commands.
 fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: bool) -> String {
-    let url_file = quote(&format!("{dir}/transport_url"));
+    let url_file = quote(&format!("{}/credentials/transport_url", dir.trim_end_matches('/')));
     let settings_file = quote(&format!("{dir}/cadfd.toml"));
     let for_keystone = lines_for_keystone(conf);
     let add_user = if is_new {
@@ -178,9 +186,9 @@ fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: b
     openstack user create {USER} --domain default --password-prompt
     openstack role add --user {USER} --user-domain default --system all reader
 
-4. The address with its password belongs to the daemon's user; then, whether all is well:
+4. The address with its password is root's: systemd gives it to the service (without systemd: chown {USER}: {url_file}).
+   Whether all is well:
 
-    chown {USER}: {url_file}
     cadfd --config {settings_file} doctor{beside}
 {localhost}"
     )

@@ -19,7 +19,7 @@ mod section;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,9 +153,6 @@ pub fn state_dir(path: &Path, variables: &[(String, String)]) -> Result<PathBuf,
     if problems.0.is_empty() { Ok(dir) } else { Err(problems) }
 }
 
-/// Where the daemon answers when nothing else is said.
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
-
 /// Only where the daemon answers for its health, whatever else the settings say; `None`: nowhere.
 ///
 /// # Errors
@@ -166,19 +163,7 @@ pub fn admin_listen(path: &Path, variables: &[(String, String)]) -> Result<Optio
     let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
     let Some(root) = root else { return Err(problems) };
     let problems = RefCell::new(problems);
-    let section = Section::new(&root, "", &problems).table("admin");
-    let listen = match section.text("listen") {
-        None => Some(ADMIN),
-        Some(text) if text == "off" => None,
-        Some(text) => {
-            let address = text.parse().ok();
-            if address.is_none() {
-                let found = format!("`listen`: expected an address such as \"{ADMIN}\", or \"off\", found {text:?}");
-                section.problem_at("listen", found);
-            }
-            address
-        }
-    };
+    let listen = admin::read(Section::new(&root, "", &problems).table("admin")).listen;
     let problems = problems.into_inner();
     if problems.0.is_empty() { Ok(listen) } else { Err(problems) }
 }

@@ -35,10 +35,11 @@ const IMPURE: [&str; 21] = [
 ];
 
 /// Crates that one module knows for all, or those that share what they need of it.
-const OWNED: [(&str, &[&str]); 7] = [
+const OWNED: [(&str, &[&str]); 8] = [
     ("lapin", &["intake"]),
     ("rusqlite", &["store"]),
     ("backoff", &["retry"]),
+    ("sd_notify", &["service"]),
     ("axum", &["admin"]),
     ("prometheus_client", &["admin"]),
     ("reqwest", &["transport", "action", "keystone"]),

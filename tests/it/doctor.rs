@@ -462,10 +462,13 @@ fn what_init_writes_passes_check_and_is_never_replaced() {
             out.contains("openstack role add --user cadfd") && out.contains("topics = notifications,cadfd"),
             "{out}"
         );
-        let url = fs::read_to_string(format!("{dir}/transport_url")).unwrap();
+        let url = fs::read_to_string(format!("{dir}/credentials/transport_url")).unwrap();
         let password = url.strip_prefix("rabbit://cadfd:").unwrap().split('@').next().unwrap();
         assert!(password.len() == 32 && !out.contains(password), "{out}");
-        assert_eq!(fs::metadata(format!("{dir}/transport_url")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(format!("{dir}/credentials/transport_url")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let check = site.cadfd_ok(&["check", "--config", &config]).await;
         assert!(check.ends_with(": in order. Rules: 1, destinations: 0, queues: cadfd.info\n"), "{check}");
 
@@ -478,7 +481,7 @@ fn what_init_writes_passes_check_and_is_never_replaced() {
         let again = site.cadfd_ok(&["init", "--dir", dir]).await;
         assert_eq!(again.matches("kept: ").count(), 4, "{again}");
         assert_eq!(fs::read_to_string(&config).unwrap(), "# mine\n");
-        assert_eq!(fs::read_to_string(format!("{dir}/transport_url")).unwrap(), url);
+        assert_eq!(fs::read_to_string(format!("{dir}/credentials/transport_url")).unwrap(), url);
     });
 }
 
@@ -492,7 +495,7 @@ fn init_takes_what_keystone_conf_tells() {
                     public_endpoint = https://id.example.org:5000\n[oslo_messaging_rabbit]\nssl = true\n";
         fs::write(conf, text).unwrap();
         let out = site.cadfd_ok(&["init", "--dir", dir, "--keystone-conf", conf]).await;
-        let url = fs::read_to_string(format!("{dir}/transport_url")).unwrap();
+        let url = fs::read_to_string(format!("{dir}/credentials/transport_url")).unwrap();
         assert!(url.contains("@h1:5671,cadfd:") && url.trim_end().ends_with("@[::1]:5671/%2Fos%2Fx"), "{url}");
         assert!(out.contains("set_permissions -p /os/x cadfd"), "{out}");
         assert!(out.contains("driver = messagingv2") && out.contains("topics = notifications,cadfd"), "{out}");
