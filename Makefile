@@ -23,6 +23,7 @@ test: ## all tests, against private RabbitMQ nodes
 	@.ci/install
 	@.ci/rabbitmq-4
 	@.ci/promtool
+	@command -v systemd-analyze > /dev/null || .ci/install systemd
 	cargo test --locked
 
 test-keystone: ## a hundred operations on a real Keystone 28.1 (from PyPI, with MariaDB), and what must come of each

@@ -333,6 +333,8 @@ impl App {
             let task = work(&name, destination, &self.store, &self.conditions, &self.admin, ending.remove(&name));
             self.workers.insert(name, task);
         }
+        // What became of one that is no longer in the settings is nobody's trouble. A part of the daemon has no dot.
+        self.admin.stage().parts().keep(|part| !part.contains('.') || wanted.contains_key(part));
         Ok(())
     }
 

@@ -110,8 +110,9 @@ async fn say_state(status: &Status, is_ready: &AtomicBool) {
         let text = in_words(&snapshot);
         if !is_ready.load(Ordering::Acquire) {
             if is_settled(&snapshot) {
-                tell(&[NotifyState::Ready]);
+                // A reload that was queued behind the start comes at once.
                 is_ready.store(true, Ordering::Release);
+                tell(&[NotifyState::Ready]);
             } else {
                 tell(&[more_time(PATIENCE)]);
             }

@@ -114,6 +114,11 @@ impl Parts {
         Part { name: name.to_owned(), parts: Arc::clone(self) }
     }
 
+    /// Forgets those that are not wanted any more, of all whose names are no part's of the daemon itself.
+    pub fn keep(&self, wanted: impl Fn(&str) -> bool) {
+        self.broken_off().retain(|name| wanted(name));
+    }
+
     pub(super) fn broken_off(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -67,11 +67,11 @@ pub(super) fn init(args: &Args) -> anyhow::Result<ExitCode> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&secrets);
     made.with_context(|| format!("cannot make {}", secrets.display()))?;
     let url = secrets.join("transport_url");
-    let is_new = write(&mut out, &url, &format!("{}\n", transport_url(&broker.url)), 0o600)?;
+    let is_new = write(&mut out, &url, &format!("{}\n", transport_url(&broker.url, broker.tls)), 0o600)?;
     write(&mut out, &in_dir("cadfd.toml"), &settings(dir, &broker, conf), 0o644)?;
     write(&mut out, &in_dir("rules.d/00-log.toml"), FIRST_RULES, 0o644)?;
     write(&mut out, &in_dir("rules.d/10-examples.toml"), EXAMPLES, 0o644)?;
-    write!(out, "{}", next_steps(dir, &broker, conf, is_new))?;
+    write!(out, "{}", next_steps(dir, &broker, (conf, &args.keystone_conf), is_new))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,14 +114,16 @@ fn broker(conf: Option<&KeystoneConf>) -> anyhow::Result<Broker> {
 }
 
 /// Keystone's hosts and virtual host, with a user of cadfd's own and a new password of 128 random bits.
-fn transport_url(keystones: &ParsedUrl) -> String {
+fn transport_url(keystones: &ParsedUrl, tls: bool) -> String {
     let password = format!("{:032x}", rand::random::<u128>());
     let hosts: Vec<_> = keystones.hosts.iter().map(|host| format!("{USER}:{password}@{host}")).collect();
     let vhost = match keystones.vhost.as_str() {
         "/" => String::new(),
         name => utf8_percent_encode(name, NON_ALPHANUMERIC).to_string(),
     };
-    format!("rabbit://{}/{vhost}", hosts.join(","))
+    // Whatever the settings say: those that came with a package are kept.
+    let scheme = if tls { "amqps" } else { "rabbit" };
+    format!("{scheme}://{}/{vhost}", hosts.join(","))
 }
 
 /// The shipped settings, with this folder and what keystone.conf tells.
@@ -154,7 +156,7 @@ fn settings(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>) -> String {
 }
 
 /// What is left to be done, as commands.
-fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: bool) -> String {
+fn next_steps(dir: &str, broker: &Broker, (conf, files): (Option<&KeystoneConf>, &[PathBuf]), is_new: bool) -> String {
     let url_file = quote(&format!("{}/credentials/transport_url", dir.trim_end_matches('/')));
     let settings_file = quote(&format!("{dir}/cadfd.toml"));
     let for_keystone = lines_for_keystone(conf);
@@ -165,7 +167,15 @@ fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: b
         format!("rabbitmqctl add_user {USER}   # asks for the password: the one in {url_file}")
     };
     let grant = set_permissions(&broker.url.vhost, USER, &[QUEUE.to_owned()]);
-    let beside = if conf.is_some() { " --keystone-conf /etc/keystone/keystone.conf" } else { "" };
+    let mut beside = String::new();
+    for file in files.iter().filter_map(|file| file.to_str()) {
+        beside.push_str(" --keystone-conf ");
+        beside.push_str(&quote(file));
+    }
+    let authority = match &broker.ca_file {
+        Some(file) => format!("\nIf {settings_file} was kept, write into its [rabbitmq]: ca_file = {file:?}\n"),
+        None => String::new(),
+    };
     let localhost = if conf.is_some() {
         String::new()
     } else {
@@ -189,8 +199,8 @@ fn next_steps(dir: &str, broker: &Broker, conf: Option<&KeystoneConf>, is_new: b
 4. The address with its password is root's: systemd gives it to the service (without systemd: chown {USER}: {url_file}).
    Whether all is well:
 
-    cadfd --config {settings_file} doctor{beside}
-{localhost}"
+    sudo cadfd --config {settings_file} doctor{beside}
+{localhost}{authority}"
     )
 }
 

@@ -49,10 +49,10 @@ pub(super) fn changes(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-/// All of them, by kind and name.
+/// All of them, by kind and id.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Known>> {
     let mut statement = connection.prepare(
-        "SELECT kind, id, name, domain, enabled, members, how, at, deleted, before FROM name ORDER BY kind, name, id",
+        "SELECT kind, id, name, domain, enabled, members, how, at, deleted, before FROM name ORDER BY kind, id",
     )?;
     let rows = statement.query_map([], known)?;
     // A row of a kind that a later version added is passed over.
@@ -95,7 +95,9 @@ impl NameTable {
     /// # Errors
     /// When the store cannot be read, or was not yet opened by a daemon of this version.
     pub fn all(&self) -> rusqlite::Result<Vec<Known>> {
-        all(&self.0)
+        let mut all = all(&self.0)?;
+        all.sort_by(|a, b| (a.thing.kind, &a.thing.name, &a.thing.id).cmp(&(b.thing.kind, &b.thing.name, &b.thing.id)));
+        Ok(all)
     }
 
     /// One of them.

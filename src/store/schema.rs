@@ -160,6 +160,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+    // A container has no folder for what is sorted beyond the cache; elsewhere it can be full.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
@@ -182,8 +184,18 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
         2 | 3 => transaction.execute_batch(SCHEMA).and_then(|()| transaction.execute_batch(ADD_SENT)),
         _ => return Ok(()),
     };
+    let migrated = migrated.and_then(|()| add_before(&transaction));
     migrated.and_then(|()| transaction.pragma_update(None, "user_version", VERSION)).map_err(sqlite)?;
     transaction.commit().map_err(sqlite)
+}
+
+/// The first names had no column for what was before.
+fn add_before(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let sql = "SELECT 1 FROM pragma_table_info('name') WHERE name = 'before'";
+    if transaction.prepare(sql)?.exists([])? {
+        return Ok(());
+    }
+    transaction.execute_batch("ALTER TABLE name ADD COLUMN before TEXT")
 }
 
 fn from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -200,6 +212,20 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    fn new() -> Connection {
+        let store = Connection::open_in_memory().unwrap();
+        store.execute_batch(SCHEMA).unwrap();
+        store
+    }
+
+    /// Tables and their columns.
+    fn columns(store: &Connection) -> Vec<String> {
+        let sql = "SELECT t.name || '.' || c.name FROM sqlite_schema t, pragma_table_info(t.name) c
+                   WHERE t.type = 'table' ORDER BY 1";
+        let mut statement = store.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    }
 
     #[test]
     fn a_second_daemon_is_refused_and_permissions_are_narrow() {
@@ -232,6 +258,7 @@ mod tests {
         assert_eq!((waiting, version(&store).unwrap()), (1, VERSION));
         let old = "SELECT count(*) FROM sqlite_schema WHERE name IN ('seen_1', 'trail_1')";
         assert_eq!(store.query_row(old, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "nothing is left behind");
+        assert_eq!(columns(&store), columns(&new()));
     }
 
     #[test]
@@ -243,6 +270,7 @@ mod tests {
         let (store, _lock) = open(dir.path()).unwrap();
         let sent: Option<i64> = store.query_row("SELECT sent FROM delivery", [], |row| row.get(0)).unwrap();
         assert_eq!((sent, version(&store).unwrap()), (None, VERSION));
+        assert_eq!(columns(&store), columns(&new()));
     }
 
     #[test]

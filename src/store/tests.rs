@@ -274,7 +274,7 @@ async fn names_are_kept_with_the_events_that_taught_them_and_across_a_restart() 
     let taught = Entry { names: vec![known("1", Some("rob")), bob.clone()], ..entry("one", &[]) };
     store.put(&Session::default(), vec![taught]).await.unwrap();
     store.learn(vec![known("2", None)]).await.unwrap();
-    assert_eq!(store.names().unwrap(), [known("2", None), bob.clone()]);
+    assert_eq!(store.names().unwrap(), [bob.clone(), known("2", None)]);
     store.close();
     drop(store);
     let store = open(&dir, Bounds::default());
@@ -296,5 +296,17 @@ async fn names_that_the_command_line_imports_are_noticed() {
     assert_eq!(store.names().unwrap(), table.all().unwrap());
     assert_eq!(table.get(Kind::User, "1").unwrap(), Some(known("1", Some("bob"))));
     assert_eq!(table.get(Kind::Group, "1").unwrap(), None);
+    store.close();
+}
+
+#[tokio::test]
+async fn many_names_need_no_folder_for_temporary_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let names = (0..20_000).map(|n| known(&format!("{n:032}"), Some("somebody with a name of some length")));
+    store.learn(names.collect()).await.unwrap();
+    assert_eq!(store.names().unwrap().len(), 20_000);
+    let memory: i64 = store.reads.lock().unwrap().query_row("PRAGMA temp_store", [], |row| row.get(0)).unwrap();
+    assert_eq!(memory, 2, "a container has none");
     store.close();
 }

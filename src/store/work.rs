@@ -61,7 +61,9 @@ impl Work<'_> {
             Command::Answer { reply } => (Done::Unit(reply, Ok(())), Ok(())),
             Command::Probe { reply } => {
                 let result = self.admit(&Session::default());
-                (Done::Unit(reply, result), self.probe())
+                // What is known to be full is not filled further.
+                let written = if result.is_ok() { self.probe() } else { Ok(()) };
+                (Done::Unit(reply, result), written)
             }
             Command::NumberFrom { seq, reply } => {
                 // Within a chunk the numbers have no gaps.

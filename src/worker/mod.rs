@@ -139,7 +139,8 @@ impl Worker {
     /// Works until it is told to stop.
     pub async fn run(mut self, mut orders: watch::Receiver<Order>) {
         let waker = self.store.waker(&self.name);
-        self.show();
+        // Nothing is known of it yet, whatever another worker of this name had seen.
+        self.note(|condition| condition.down = None);
         self.try_all_anew().await;
         loop {
             if self.clock.was_set_back(Timestamp::now(), Instant::now()) {
@@ -423,10 +424,6 @@ impl Worker {
             condition.expired += u64::from(is_last);
             condition.down = self.health.down().map(|(since, reason)| (since, reason.to_owned()));
         });
-    }
-
-    fn show(&self) {
-        self.note(|_| ());
     }
 
     fn note(&self, change: impl FnOnce(&mut Condition)) {

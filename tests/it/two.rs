@@ -1,5 +1,7 @@
 //! Two daemons on one queue: side by side, or one standing by for the other.
 
+use std::ops::Range;
+
 use crate::broker::{Broker, Vhost};
 use crate::daemon::{Site, eventually, message_ids};
 use crate::run_test;
@@ -8,8 +10,8 @@ use crate::vhost::QueueType;
 const IDS: usize = 600;
 
 /// Ids of messages, and messages that have them.
-fn messages() -> (Vec<String>, Vec<String>) {
-    let ids: Vec<_> = (0..IDS).map(|n| format!("cadfd000-0000-4000-8000-{n:012x}")).collect();
+fn messages(numbers: Range<usize>) -> (Vec<String>, Vec<String>) {
+    let ids: Vec<_> = numbers.map(|n| format!("cadfd000-0000-4000-8000-{n:012x}")).collect();
     let bodies = ids.iter().map(|id| crate::ground::body(id, 0)).collect();
     (ids, bodies)
 }
@@ -39,7 +41,7 @@ fn they_share_a_queue_and_one_is_killed() {
         vhost.declare("cadfd").await;
         let sites = [site(&vhost), site(&vhost)];
         let (first, second) = (sites[0].consuming().await, sites[1].consuming().await);
-        let (ids, bodies) = messages();
+        let (ids, bodies) = messages(0..IDS);
         vhost.publish("cadfd", &bodies[..IDS / 2]).await;
         sites[0].wait_trail(|trail| !message_ids(trail).is_empty()).await;
         first.kill().await;
@@ -63,7 +65,7 @@ fn one_stands_by_and_takes_over_in_order() {
         let sites = [site(&vhost), site(&vhost)];
         // Whoever comes first is the active one.
         let (first, second) = (sites[0].consuming().await, sites[1].consuming().await);
-        let (ids, bodies) = messages();
+        let (mut ids, bodies) = messages(0..IDS);
         vhost.publish("cadfd", &bodies[..IDS / 2]).await;
         eventually(|| (vhost.held("cadfd.info") == 0).then_some(())).await;
         assert!(message_ids(&sites[1].trail()).is_empty(), "it stands by");
@@ -71,11 +73,16 @@ fn one_stands_by_and_takes_over_in_order() {
         vhost.publish("cadfd", &bodies[IDS / 2..]).await;
         sites[0].wait_trail(|trail| message_ids(trail).len() > IDS / 2).await;
         first.kill().await;
+        // However much of that the first had done.
+        let (more, bodies) = messages(IDS..IDS + 100);
+        vhost.publish("cadfd", &bodies).await;
         eventually(|| (vhost.held("cadfd.info") == 0).then_some(())).await;
         second.stop().await;
         let first = sites[0].consuming().await;
         sites[0].wait_settled().await;
         first.stop().await;
+        assert!(message_ids(&sites[1].trail()).ends_with(&more), "it took over");
+        ids.extend(more);
         let [active, stood_by] = assert_whole_together(&sites, &ids);
         // Both trails are in the order of publishing, and the second begins where the first one's last batches were.
         assert!(active.is_sorted() && stood_by.is_sorted(), "{active:?} {stood_by:?}");

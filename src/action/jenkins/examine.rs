@@ -40,13 +40,17 @@ struct Parameter {
 impl Jenkins {
     pub(in crate::action) async fn examine(&self, name: &str, uses: &[Use]) -> Examined {
         let (first, skew) = self.ask_for("api/json", &[("tree", "nodeName")]).await;
+        let builds_by_post = first.as_ref().is_ok_and(|reply| {
+            let version = reply.headers.get("x-jenkins").and_then(|value| value.to_str().ok());
+            version.is_some_and(builds_by_post_only)
+        });
         let (finding, lets_in) = self.version(format!("{name}: Jenkins"), first);
         let mut findings = vec![finding];
         for wanted in uses {
             let Use::Job { job, parameters, rule } = wanted else { continue };
             let tried = format!("{name}: job {job} (rule {rule:?})");
             if lets_in {
-                findings.extend(self.job(&tried, job, parameters).await);
+                findings.extend(self.job(&tried, job, parameters, builds_by_post).await);
             } else {
                 findings.push(Finding::untried(tried, "Jenkins does not let cadfd in"));
             }
@@ -98,7 +102,7 @@ impl Jenkins {
         (finding, false)
     }
 
-    async fn job(&self, tried: &str, job: &str, wanted: &[String]) -> Vec<Finding> {
+    async fn job(&self, tried: &str, job: &str, wanted: &[String], builds_by_post: bool) -> Vec<Finding> {
         let path = match job_path(job) {
             Ok(path) => path,
             Err(error) => return vec![Finding::problem(tried, error.to_string(), "change the rule's `job`")],
@@ -120,8 +124,13 @@ impl Jenkins {
         };
         let mut rows = vec![self.buildable(tried, &known)];
         rows.extend(takes(tried, &known, wanted));
-        if known.buildable == Some(true) {
-            rows.push(self.may_build(tried, &path).await);
+        match known.buildable {
+            Some(true) if builds_by_post => rows.push(self.may_build(tried, &path).await),
+            Some(true) => {
+                let why = "this Jenkins is older than 2.330, and could build at being asked; update it";
+                rows.push(Finding::untried(format!("{tried}: right to build"), why));
+            }
+            _ => {}
         }
         rows
     }
@@ -155,6 +164,14 @@ impl Jenkins {
     }
 }
 
+/// Whether a GET builds nothing whoever asks: since 2.330 and 2.319.2, which mended SECURITY-2558.
+fn builds_by_post_only(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    let mut next = || numbers.next().unwrap_or(0);
+    let version = (next(), next(), next());
+    version >= (2, 330, 0) || ((2, 319, 2)..(2, 320, 0)).contains(&version)
+}
+
 /// What is wrong between the rule's parameters and the job's.
 fn takes(tried: &str, job: &Job, wanted: &[String]) -> Option<Finding> {
     let defined: BTreeSet<_> = job.property.iter().flat_map(|p| &p.parameter_definitions).map(|p| &*p.name).collect();
@@ -177,4 +194,19 @@ fn takes(tried: &str, job: &Job, wanted: &[String]) -> Option<Finding> {
     let found =
         if left.is_empty() { "as the rule gives them".to_owned() } else { format!("defaults for {}", left.join(", ")) };
     Some(Finding::ok(tried, found))
+}
+
+#[cfg(test)]
+mod version_tests {
+    use super::builds_by_post_only;
+
+    #[test]
+    fn an_old_jenkins_is_told_from_one_that_was_mended() {
+        for mended in ["2.330", "2.319.2", "2.319.3", "2.462.3", "3.0"] {
+            assert!(builds_by_post_only(mended), "{mended}");
+        }
+        for old in ["1.651", "2.319.1", "2.329", "2.320", "", "unknown"] {
+            assert!(!builds_by_post_only(old), "{old}");
+        }
+    }
 }

@@ -29,10 +29,17 @@ fn waiting(page: &mut Page, scene: &Scene, figures: &Figures, names: &BTreeSet<&
     page.gauges("deliveries_waiting", "Deliveries that wait for an attempt or its end", rows);
     let bytes = names.iter().map(|name| (label("destination", name), tally(name).1));
     page.gauges("deliveries_waiting_bytes", "Their size, as the bounds of [outbox] count it", bytes);
-    let oldest: BTreeMap<_, _> =
-        scene.store.oldest_waiting(names.iter().copied()).unwrap_or_default().into_iter().collect();
-    let oldest = names.iter().map(|name| (label("destination", name), oldest.get(name).map_or(0.0, |then| age(*then))));
-    page.gauges("delivery_oldest_waiting_seconds", "How long the oldest of them has waited; 0 where none does", oldest);
+    // Nothing where that cannot be read: 0 would say that none waits.
+    if let Ok(oldest) = scene.store.oldest_waiting(names.iter().copied()) {
+        let oldest: BTreeMap<_, _> = oldest.into_iter().collect();
+        let ages = |name: &&str| (label("destination", name), oldest.get(*name).map_or(0.0, |then| age(*then)));
+        let ages = names.iter().map(ages);
+        page.gauges(
+            "delivery_oldest_waiting_seconds",
+            "How long the oldest of them has waited; 0 where none does",
+            ages,
+        );
+    }
     page.gauge(
         "deliveries_given_up_kept",
         "Deliveries that were given up and are kept for cadfd outbox",

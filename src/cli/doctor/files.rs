@@ -30,6 +30,9 @@ pub(super) fn secrets(files: &[(String, PathBuf)]) -> Vec<Finding> {
             Finding::warning(tried, found, format!("chmod o= {}", quoted(path)))
         })
         .collect();
+    rows.extend(files.iter().filter(|(_, path)| mode(path).is_none()).map(|(key, path)| {
+        Finding::untried(format!("files: {}", path.display()), format!("this user cannot look at it ({key})"))
+    }));
     if rows.is_empty() {
         rows.push(Finding::ok("files: secrets", format!("files: {}; nobody else can read them", files.len())));
     }
@@ -71,12 +74,10 @@ fn folder_row(tried: &str, folder: &Path, files: &[&str], setting: &str, needed:
         return Finding::problem(tried, found, format!("change {setting}"));
     }
     let is_root = rustix::process::geteuid().is_root();
-    if is_root && metadata.uid() != 0 {
-        let why = format!(
-            "run by root, who may write everywhere; try as its owner: sudo -u '#{}' cadfd doctor",
-            metadata.uid()
-        );
-        return Finding::untried(tried, why);
+    if is_root && metadata.uid() != 0 && metadata.mode() & 0o300 != 0o300 {
+        // Root may write everywhere; the daemon is its owner.
+        let found = format!("its owner may not write to {}", there.display());
+        return Finding::problem(tried, found, format!("chmod u+wx {}", quoted(there)));
     }
     let me = rustix::process::geteuid().as_raw();
     if access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
