@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use crate::action;
 use crate::admin::{self, Admin, Phase, Scene};
+use crate::audit::key::{self, SignerError};
 use crate::audit::{AuditError, AuditFile, Followers, Output};
+use crate::checkpoint::Signer;
 use crate::config::{Config, Destination, Problems};
 use crate::intake;
 use crate::names::{self, Names};
@@ -56,6 +58,9 @@ pub enum StartError {
     /// The audit file.
     #[error("the audit trail cannot be written: {0}")]
     Audit(#[from] AuditError),
+    /// The key for its checkpoints.
+    #[error("the audit trail cannot be signed: {0}")]
+    Signer(#[from] SignerError),
     /// The store opened but does not take writes.
     #[error(transparent)]
     Write(#[from] crate::store::StoreError),
@@ -78,6 +83,7 @@ impl StartError {
         match self {
             Self::Store(error) => error.may_pass(),
             Self::Audit(error) => error.may_pass(),
+            Self::Signer(error) => error.may_pass(),
             Self::Write(_) => true,
             Self::Listen(_) | Self::Destination { .. } => false,
         }
@@ -139,15 +145,21 @@ struct Disks {
     file: AuditFile,
     /// The last record in the audit file.
     last: u64,
+    /// What signs checkpoints.
+    signer: Arc<Signer>,
 }
 
 impl Disks {
     async fn open(config: &Config) -> Result<Self, StartError> {
         let store = Arc::new(Store::open(&config.state_dir, config.bounds.clone())?);
-        let file = AuditFile::open(&config.audit_path)?;
+        let signer = match &config.audit.key_file {
+            Some(path) => key::read(path)?,
+            None => key::read_or_make(&config.state_dir)?,
+        };
+        let file = AuditFile::open(&config.audit.path)?;
         let last = file.last_written(store.position())?;
-        store.number_from(last + 1).await?;
-        Ok(Self { store, file, last })
+        store.go_on(last).await?;
+        Ok(Self { store, file, last: last.seq, signer: Arc::new(signer) })
     }
 }
 
@@ -201,6 +213,8 @@ struct App {
     names: Arc<Names>,
     pipeline: Arc<Pipeline>,
     followers: Followers,
+    signer: Arc<Signer>,
+    checkpoints: Task<Duration>,
     intake: Task<bool>,
     status: Arc<intake::Status>,
     workers: BTreeMap<String, Task<Order>>,
@@ -212,9 +226,9 @@ impl App {
     async fn start(config: Config, disks: Disks, standard: Standard, admin: Admin) -> Result<Self, StartError> {
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let destinations = build(&config.destinations)?;
-        let Disks { store, file, last } = disks;
+        let Disks { store, file, last, signer } = disks;
         let Standard { output, colour } = standard;
-        let followers = Followers::start(&store, config.audit_path.clone(), file, last, output)?;
+        let followers = Followers::start(&store, config.audit.path.clone(), file, last, output)?;
         let names = Arc::new(Names::open(Arc::clone(&store))?);
         ask(&names, &config)?;
         names.tidy(config.names.keep_deleted);
@@ -229,21 +243,37 @@ impl App {
             pid: std::process::id(),
             queues: &config.intake.queues,
             rules: config.rules.len(),
+            key: &signer.public().to_string(),
         };
         pipeline.note(&record).await;
+        let checkpoints = checkpoints(&pipeline, &signer, &admin, config.audit.checkpoint_every);
         let mut workers = BTreeMap::new();
         for (name, destination) in destinations {
             let task = work(&name, destination, &store, &conditions, &admin, None);
             workers.insert(name, task);
         }
         let intake = take_in(config.intake.clone(), &pipeline, &status, &admin, None);
-        let app = Self { config, store, names, pipeline, followers, intake, status, workers, conditions, admin };
+        let app = Self {
+            config,
+            store,
+            names,
+            pipeline,
+            followers,
+            signer,
+            checkpoints,
+            intake,
+            status,
+            workers,
+            conditions,
+            admin,
+        };
         app.show();
         app.admin.stage().enter(Phase::Running);
         tracing::info!(
             rules = app.config.rules.len(),
             destinations = app.config.destinations.len(),
-            audit.path = %app.config.audit_path.display(),
+            audit.path = %app.config.audit.path.display(),
+            audit.key = %app.signer.public(),
             "cadfd {} started",
             env!("CARGO_PKG_VERSION")
         );
@@ -256,7 +286,8 @@ impl App {
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (what, changed) in [
             ("[state] dir", config.state_dir != self.config.state_dir),
-            ("[audit] path", config.audit_path != self.config.audit_path),
+            ("[audit] path", config.audit.path != self.config.audit.path),
+            ("[audit] key_file", config.audit.key_file != self.config.audit.key_file),
             ("[daemon]", config.daemon != self.config.daemon),
         ] {
             if changed {
@@ -268,6 +299,7 @@ impl App {
             return;
         }
         self.store.set_bounds(config.bounds.clone());
+        self.checkpoints.orders.send_replace(config.audit.checkpoint_every);
         self.pipeline.set_rules(Arc::clone(&config.rules), own_events(&config));
         self.names.tidy(config.names.keep_deleted);
         if config.intake != self.config.intake {
@@ -278,8 +310,8 @@ impl App {
         let rules = config.rules.len();
         let old = std::mem::replace(&mut self.config, config);
         // What takes effect only at the next start is still the old.
-        (self.config.state_dir, self.config.audit_path, self.config.daemon) =
-            (old.state_dir, old.audit_path, old.daemon);
+        (self.config.state_dir, self.config.daemon) = (old.state_dir, old.daemon);
+        (self.config.audit.path, self.config.audit.key_file) = (old.audit.path, old.audit.key_file);
         self.show();
         self.pipeline.note(&Record::Reload { at: Timestamp::now(), rules }).await;
         tracing::info!(rules, destinations = self.config.destinations.len(), "reloaded settings and rules");
@@ -305,7 +337,7 @@ impl App {
             intake: Arc::clone(&self.status),
             conditions: Arc::clone(&self.conditions),
             followers: self.followers.health(),
-            audit_path: self.config.audit_path.clone(),
+            audit_path: self.config.audit.path.clone(),
             rules: Arc::clone(&self.config.rules),
             queues: self.config.intake.queues.clone(),
             destinations: self.config.destinations.keys().cloned().collect(),
@@ -388,7 +420,10 @@ impl App {
         for task in self.workers.into_values() {
             ended(task.handle).await;
         }
+        drop(self.checkpoints.orders);
+        ended(self.checkpoints.handle).await;
         self.pipeline.note(&Record::Stop { at: Timestamp::now(), cause }).await;
+        let _said = self.pipeline.checkpoint(&self.signer).await;
         let (followers, store) = (self.followers, Arc::clone(&self.store));
         let finished = tokio::task::spawn_blocking(move || {
             let finished = followers.finish(&store, FLUSH);
@@ -427,6 +462,26 @@ async fn ended(handle: JoinHandle<()>) {
     if let Err(error) = handle.await {
         tracing::error!("a part of the daemon broke off: {error}");
     }
+}
+
+/// Signs the trail once in `every`, also when nothing happens, until the orders end. What fails is tried again the next
+/// time: a later checkpoint covers all that an earlier one would have.
+fn checkpoints(pipeline: &Arc<Pipeline>, signer: &Arc<Signer>, admin: &Admin, every: Duration) -> Task<Duration> {
+    let (orders, mut every) = watch::channel(every);
+    let (pipeline, signer) = (Arc::clone(pipeline), Arc::clone(signer));
+    let part = admin.stage().parts().watch("checkpoints");
+    let handle = tokio::spawn(async move {
+        let _part = part;
+        loop {
+            let pause = *every.borrow_and_update();
+            match tokio::time::timeout(pause, every.changed()).await {
+                Err(_elapsed) => drop(pipeline.checkpoint(&signer).await),
+                Ok(Ok(())) => {}
+                Ok(Err(_ended)) => return,
+            }
+        }
+    });
+    Task { orders, handle }
 }
 
 fn take_in(

@@ -7,8 +7,9 @@
 //! [`app`] puts the parts together; [`cli`] is what a person types.
 //!
 //! Pure, without input, output, clock or randomness: [`event`], [`rule`], [`template`], [`retry`], [`record`],
-//! [`text`], [`delays`].
+//! [`text`], [`delays`], [`chain`], [`checkpoint`].
 
+pub mod chain;
 pub mod delays;
 pub mod event;
 pub mod text;
@@ -16,6 +17,7 @@ pub mod text;
 pub mod rule;
 pub mod template;
 
+pub mod checkpoint;
 pub mod finding;
 pub mod name;
 pub mod oslo;
@@ -36,6 +38,7 @@ pub mod names;
 
 pub mod audit;
 pub mod pipeline;
+pub mod trail;
 pub mod worker;
 
 pub mod admin;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 pub use counts::Counts;
 
+use crate::checkpoint::Signer;
 use crate::event::{self, Event};
 use crate::intake::{Incoming, Refused, SessionId, Sink};
 use crate::name::Known;
@@ -25,8 +26,8 @@ use crate::names::{self, Answered, Names};
 use crate::quiet::Quiet;
 use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
-use crate::rule::{Plan, RuleTable};
-use crate::store::{Entry, Key, MessageKey, NewDelivery, Session, Store, StoreError, Unreadable};
+use crate::rule::{Plan, PlannedDelivery, RuleTable};
+use crate::store::{Entry, Key, MessageKey, NewDelivery, Seal, Session, Store, StoreError, Unreadable};
 use counts::Tally;
 
 /// Between attempts to write while the disk takes nothing.
@@ -90,6 +91,27 @@ impl Pipeline {
             self.trouble(&error);
             self.state().notes.splice(0..0, notes);
         }
+    }
+
+    /// Keeps a checkpoint of all that was kept before it, and what rules say is to be done with it.
+    ///
+    /// # Errors
+    /// It was not kept.
+    pub async fn checkpoint(&self, signer: &Arc<Signer>) -> Result<(), StoreError> {
+        let (signer, rules, colour) = (Arc::clone(signer), self.rules.load_full(), self.colour);
+        let seal = Seal::new(move |seq, prev| {
+            let checkpoint = signer.sign(seq, prev, Timestamp::now());
+            let event = Arc::new(event::of_checkpoint(&checkpoint));
+            let Plan { deliveries, log, .. } = rules.plan(&event, colour);
+            let deliveries = new_deliveries(&event, deliveries);
+            Entry { log, deliveries, ..own(checkpoint.rest_of_line()) }
+        });
+        let kept = self.store.seal(seal).await;
+        match &kept {
+            Ok(()) => self.recovered(),
+            Err(error) => self.trouble(error),
+        }
+        kept
     }
 
     /// What came through since the start.
@@ -297,7 +319,18 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -
         received: message.received,
         planned: &planned,
     });
-    let deliveries = deliveries.into_iter().map(|delivery| NewDelivery {
+    Entry {
+        key: Key::Message(MessageKey::of(&event.message_id)),
+        record,
+        log,
+        deliveries: new_deliveries(event, deliveries),
+        unreadable: None,
+        names,
+    }
+}
+
+fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Vec<NewDelivery> {
+    let new = |delivery: PlannedDelivery| NewDelivery {
         id: delivery.id,
         destination: delivery.destination,
         rule: delivery.rule,
@@ -305,15 +338,8 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -
         event_type: event.event_type.clone(),
         sent: event.timestamp,
         request: delivery.request.and_then(|request| serde_json::to_string(&request).map_err(|e| e.to_string())),
-    });
-    Entry {
-        key: Key::Message(MessageKey::of(&event.message_id)),
-        record,
-        log,
-        deliveries: deliveries.collect(),
-        unreadable: None,
-        names,
-    }
+    };
+    planned.into_iter().map(new).collect()
 }
 
 fn unreadable(message: Incoming, reason: String) -> Entry {

@@ -1,17 +1,19 @@
 //! The records of the audit trail: what a line holds.
 //!
-//! Its promise: one ASCII JSON object a line, whose first member is the sequence number `seq` and whose second is
-//! `type`; nothing in it can break the line. The store gives the number, so what is made here is the rest of the line.
+//! Its promise: one ASCII JSON object a line, whose first members are the sequence number `seq`, the hash `prev` of the
+//! line before and `type`; nothing in it can break the line. The store gives the first two, so what is made here is the
+//! rest of the line.
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::chain::Hash;
 use crate::event::Event;
 use crate::text::to_ascii_json;
 
-/// What follows `{"seq":17,` in the line of `record`, without the line's end.
+/// What follows `{"seq":17,"prev":"…",` in the line of `record`, without the line's end.
 #[must_use]
 pub fn rest_of_line(record: &Record<'_>) -> Vec<u8> {
     // Serializing fails only for maps whose keys are no strings, which no record has.
@@ -21,24 +23,72 @@ pub fn rest_of_line(record: &Record<'_>) -> Vec<u8> {
     json
 }
 
-/// Writes the whole line to `lines`.
-pub fn push_line(lines: &mut Vec<u8>, seq: u64, rest: &[u8]) {
-    lines.extend_from_slice(b"{\"seq\":");
+/// Writes the whole line to `lines`; `prev` is the hash of the line before. Gives the hash of this one.
+pub fn push_line(lines: &mut Vec<u8>, seq: u64, prev: &Hash, rest: &[u8]) -> Hash {
+    let start = lines.len();
+    lines.extend_from_slice(SEQ);
     lines.extend_from_slice(seq.to_string().as_bytes());
-    lines.push(b',');
+    lines.extend_from_slice(PREV);
+    lines.extend_from_slice(&prev.hex());
+    lines.extend_from_slice(b"\",");
     lines.extend_from_slice(rest);
     lines.push(b'\n');
+    Hash::of(lines.get(start..).unwrap_or_default())
+}
+
+const SEQ: &[u8] = b"{\"seq\":";
+const PREV: &[u8] = b",\"prev\":\"";
+
+/// How a line begins: its place in the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub seq: u64,
+    /// The hash of the line before; `None` in a trail from before there was a chain.
+    pub prev: Option<Hash>,
+}
+
+/// The place of a whole line, with or without its end; `None` where it is no record.
+#[must_use]
+pub fn link_of(line: &[u8]) -> Option<Link> {
+    let rest = line.strip_prefix(SEQ)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = rest.split_at_checked(digits)?;
+    // One way to write each number, so that none can be changed and mean the same.
+    let seq: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    if number.starts_with(b"0") || rest.first() != Some(&b',') || !line.trim_ascii_end().ends_with(b"}") {
+        return None;
+    }
+    let prev = match rest.strip_prefix(PREV) {
+        Some(rest) => {
+            let (hex, rest) = rest.split_at_checked(Hash::DIGITS)?;
+            rest.starts_with(b"\",").then(|| Hash::from_hex(hex))??.into()
+        }
+        None => None,
+    };
+    Some(Link { seq, prev })
 }
 
 /// The number of a whole line, with or without its end; `None` where it is no record.
 #[must_use]
 pub fn seq_of(line: &[u8]) -> Option<u64> {
-    let rest = line.strip_prefix(b"{\"seq\":")?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let number = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
-    let whole = rest.get(digits) == Some(&b',') && line.trim_ascii_end().ends_with(b"}");
-    whole.then_some(number)
+    link_of(line).map(|link| link.seq)
 }
+
+/// The types of all records: [`Record`]'s variants as a line names them.
+pub const TYPES: [&str; 11] = [
+    "event",
+    "quarantine",
+    "delivery",
+    "start",
+    "reload",
+    "stop",
+    "checkpoint",
+    "broker_lost",
+    "broker_found",
+    "dropped",
+    "removed",
+];
 
 /// One record. Times are RFC 3339, UTC, microseconds.
 #[derive(Debug, Serialize)]
@@ -117,6 +167,8 @@ pub enum Record<'a> {
         queues: &'a [String],
         /// How many rules are in force.
         rules: usize,
+        /// The public key of its checkpoints.
+        key: &'a str,
     },
     /// Settings and rules were read again and are in force.
     Reload {
@@ -133,6 +185,16 @@ pub enum Record<'a> {
         at: Timestamp,
         /// What told it to: a signal's name.
         cause: &'a str,
+    },
+    /// All that stands before it, signed: see [`crate::checkpoint`].
+    Checkpoint {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// The public key.
+        key: &'a str,
+        /// The signature.
+        signature: &'a str,
     },
     /// The broker is lost.
     BrokerLost {
@@ -154,6 +216,22 @@ pub enum Record<'a> {
         attempts: u32,
         /// Why it was lost.
         cause: &'a str,
+    },
+    /// The oldest files of the trail are removed, as the settings say; written before they are.
+    Removed {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// The first record in them.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// The SHA-256 of the last one's line: what the first record that stays carries.
+        head: &'a str,
+        /// Their names.
+        files: &'a [String],
+        /// The setting.
+        reason: &'a str,
     },
     /// Something that was kept had to be dropped to stay within a bound of the settings.
     Dropped {
@@ -217,13 +295,20 @@ mod tests {
         let at = Timestamp::from_millisecond(1_795_244_603_274).unwrap();
         let rest = rest_of_line(&Record::Stop { at, cause: "SIGTERM\n\u{202e}" });
         let mut whole = Vec::new();
-        push_line(&mut whole, 17, &rest);
+        let before = Hash::of(b"the line before\n");
+        let hash = push_line(&mut whole, 17, &before, &rest);
+        assert_eq!(hash, Hash::of(&whole));
         let text = std::str::from_utf8(&whole).unwrap();
-        assert!(text.starts_with(r#"{"seq":17,"type":"stop","at":""#), "{text}");
+        assert!(text.starts_with(&format!(r#"{{"seq":17,"prev":"{before}","type":"stop","at":""#)), "{text}");
         assert!(text.ends_with("\"cause\":\"SIGTERM\\n\\u202e\"}\n"), "{text}");
         assert_eq!(seq_of(&whole), Some(17));
         assert_eq!(seq_of(&whole[..whole.len() - 2]), None);
-        assert_eq!(seq_of(b"2026-11-21 something else"), None);
+        assert_eq!(link_of(&whole), Some(Link { seq: 17, prev: Some(before) }));
+        assert_eq!(link_of(br#"{"seq":17,"type":"stop"}"#), Some(Link { seq: 17, prev: None }));
+        for wrong in [r#"{"seq":017,"x":1}"#, r#"{"seq":+7,"x":1}"#, r#"{"seq":17,"prev":"00","x":1}"#, "2026-11-21 x"]
+        {
+            assert_eq!(link_of(wrong.as_bytes()), None, "{wrong}");
+        }
         assert_eq!(time(Timestamp::from_second(0).unwrap()), "1970-01-01T00:00:00.000000Z");
     }
 }

@@ -5,8 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::chain::Hash;
 use crate::record;
-use crate::store::{Position, may_pass};
+use crate::store::{Last, Position, may_pass};
 
 /// Bytes read at a time while looking for the end of the last whole line.
 const CHUNK: u64 = 64 << 10;
@@ -45,8 +46,10 @@ pub struct AuditFile {
     file: File,
     /// Up to here everything is on disk.
     len: u64,
-    /// The number of its last record.
+    /// Its last record.
     last: Option<u64>,
+    /// The hash of the last line that was there when it was opened.
+    hash: Option<Hash>,
     id: (u64, u64),
 }
 
@@ -75,7 +78,7 @@ impl AuditFile {
             TryLockError::Error(source) => io(source),
         })?;
         let metadata = file.metadata().map_err(io)?;
-        let (len, last) = last_record(&file, metadata.len()).map_err(io)?;
+        let (len, last, hash) = last_record(&file, metadata.len()).map_err(io)?;
         if len > 0 && last.is_none() {
             return Err(AuditError::Foreign(path.to_owned()));
         }
@@ -85,7 +88,7 @@ impl AuditFile {
         }
         // Whoever wrote it may have been killed before its own sync, and what stands here is soon gone from the store.
         file.sync_data().map_err(io)?;
-        Ok(Self { path: path.to_owned(), file, len, last, id: (metadata.dev(), metadata.ino()) })
+        Ok(Self { path: path.to_owned(), file, len, last, hash, id: (metadata.dev(), metadata.ino()) })
     }
 
     /// The last record that was written before `position` was kept or since, in this file or in the one it was
@@ -93,16 +96,22 @@ impl AuditFile {
     ///
     /// # Errors
     /// When the directory or the rotated file cannot be read.
-    pub fn last_written(&self, position: Position) -> Result<u64, AuditError> {
-        let mut last = self.last.unwrap_or(0).max(position.file_seq);
+    pub fn last_written(&self, position: Position) -> Result<Last, AuditError> {
+        let known = Last { seq: position.file_seq, hash: None };
+        let mut last = known.later(self.as_opened());
         if let Some(id) = position.file.filter(|id| *id != self.id)
             && let Some(rotated) = self.sibling(id)?
         {
             // It was moved before all that was written to it had been marked in the store, or repaired.
             let rotated = Self::repaired(&rotated, OpenOptions::new().read(true).append(true))?;
-            last = last.max(rotated.last.unwrap_or(0));
+            last = last.later(rotated.as_opened());
         }
         Ok(last)
+    }
+
+    /// Its last record when it was opened.
+    fn as_opened(&self) -> Last {
+        Last { seq: self.last.unwrap_or(0), hash: self.hash }
     }
 
     /// The file in the same directory with this device and inode: a rename keeps them.
@@ -171,15 +180,15 @@ impl AuditFile {
     }
 }
 
-/// The length up to and including the last line's end, and that line's number.
-fn last_record(file: &File, len: u64) -> io::Result<(u64, Option<u64>)> {
-    let Some(end) = newline_before(file, len)? else { return Ok((0, None)) };
+/// The length up to and including the last line's end, and that line's number and hash.
+fn last_record(file: &File, len: u64) -> io::Result<(u64, Option<u64>, Option<Hash>)> {
+    let Some(end) = newline_before(file, len)? else { return Ok((0, None, None)) };
     let start = newline_before(file, end)?.map_or(0, |newline| newline + 1);
     let mut reader = file;
     reader.seek(SeekFrom::Start(start))?;
     let mut line = Vec::new();
-    reader.take(end - start).read_to_end(&mut line)?;
-    Ok((end + 1, record::seq_of(&line)))
+    reader.take(end + 1 - start).read_to_end(&mut line)?;
+    Ok((end + 1, record::seq_of(&line), Some(Hash::of(&line))))
 }
 
 /// The position of the last line feed before `end`.
@@ -207,7 +216,7 @@ mod tests {
 
     fn line(seq: u64) -> Vec<u8> {
         let mut line = Vec::new();
-        record::push_line(&mut line, seq, format!("\"x\":\"{}\"}}", "y".repeat(100_000)).as_bytes());
+        record::push_line(&mut line, seq, &Hash::START, format!("\"x\":\"{}\"}}", "y".repeat(100_000)).as_bytes());
         line
     }
 
@@ -265,6 +274,6 @@ mod tests {
         fs::rename(&path, dir.path().join("audit.log.1")).unwrap();
         assert!(file.is_moved());
         drop(file);
-        assert_eq!(AuditFile::open(&path).unwrap().last_written(position).unwrap(), 2);
+        assert_eq!(AuditFile::open(&path).unwrap().last_written(position).unwrap().seq, 2);
     }
 }

@@ -283,8 +283,8 @@ impl Target for ToFile {
             // The old one first: its lock would refuse us where it was not moved after all.
             self.file = None;
             let file = AuditFile::open(&self.path)?;
-            self.found =
-                file.last_written(Position { file: self.unsure, file_seq: self.found, ..Position::default() })?;
+            let position = Position { file: self.unsure, file_seq: self.found, ..Position::default() };
+            self.found = file.last_written(position)?.seq;
             self.unsure = None;
             self.file = Some(file);
         }

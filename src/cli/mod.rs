@@ -8,9 +8,12 @@ mod doctor;
 mod explain;
 mod health;
 mod init;
+mod key;
 mod names;
 mod outbox;
+mod progress;
 mod run;
+mod verify;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +34,8 @@ Examples:
     cadfd explain message.json
   Deliveries that wait or were given up:
     cadfd outbox list
+  Whether anybody has touched the trail:
+    cadfd verify
 
 Files:
   /etc/cadfd/cadfd.toml         settings; it explains every key
@@ -50,7 +55,8 @@ Signals to the daemon:
 
 Exit status:
   0 done, 1 failed, 2 mistakes in what was given;
-  of doctor: 0 well, 1 warnings, 2 problems";
+  of doctor: 0 well, 1 warnings, 2 problems
+  of verify: 0 not altered, 1 altered, 2 nobody can tell";
 
 /// Tells OpenStack operators who did what in Keystone, and acts on it.
 #[derive(Debug, Parser)]
@@ -84,6 +90,13 @@ enum Command {
     Names(names::Args),
     /// Show and change deliveries that wait or were given up, and messages that could not be decoded.
     Outbox(outbox::Args),
+    /// Prove that the audit trail was not altered, cut or reordered.
+    ///
+    /// Every byte up to the last checkpoint is covered by a signature. The exit status is 0 when nothing was altered, 1 when
+    /// something was, 2 when nobody can tell.
+    Verify(verify::Args),
+    /// Print the public key of the trail's checkpoints, for whoever verifies it elsewhere.
+    Key(key::Args),
     /// Write man pages and shell completions, for packages.
     #[command(hide = true)]
     Assets(assets::Args),
@@ -103,6 +116,8 @@ impl Cli {
             Command::Explain(args) => explain::explain(path, &args),
             Command::Health => health::health(path),
             Command::Names(args) => names::names(path, &args),
+            Command::Verify(args) => verify::verify(path, &args),
+            Command::Key(args) => key::key(path, &args),
             Command::Outbox(args) => outbox::outbox(path, &args),
         };
         match done {

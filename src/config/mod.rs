@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{self, http, jenkins, slack};
+use crate::audit;
 use crate::intake;
 use crate::retry::Schedule;
 use crate::rule::RuleTable;
@@ -53,8 +54,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What the store may hold.
     pub bounds: store::Bounds,
-    /// The audit trail's file.
-    pub audit_path: PathBuf,
+    /// The audit trail.
+    pub audit: audit::Settings,
     /// How the daemon itself behaves.
     pub daemon: Daemon,
     /// Where metrics and health are served.
@@ -143,14 +144,7 @@ pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config, Probl
 /// # Errors
 /// Mistakes that keep it from being read.
 pub fn state_dir(path: &Path, variables: &[(String, String)]) -> Result<PathBuf, Problems> {
-    let mut problems = Problems::default();
-    let text = node::read(path, &mut problems);
-    let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
-    let Some(root) = root else { return Err(problems) };
-    let problems = RefCell::new(problems);
-    let (dir, _) = state(Section::new(&root, "", &problems).table("state"));
-    let problems = problems.into_inner();
-    if problems.0.is_empty() { Ok(dir) } else { Err(problems) }
+    part(path, variables, |root| state(root.table("state")).0)
 }
 
 /// Only where the daemon answers for its health, whatever else the settings say; `None`: nowhere.
@@ -158,14 +152,27 @@ pub fn state_dir(path: &Path, variables: &[(String, String)]) -> Result<PathBuf,
 /// # Errors
 /// Mistakes that keep it from being read.
 pub fn admin_listen(path: &Path, variables: &[(String, String)]) -> Result<Option<SocketAddr>, Problems> {
+    part(path, variables, |root| admin::read(root.table("admin")).listen)
+}
+
+/// Only what is about the audit trail, and where the store is, whatever else the settings say.
+///
+/// # Errors
+/// Mistakes that keep it from being read.
+pub fn trail(path: &Path, variables: &[(String, String)]) -> Result<(audit::Settings, PathBuf), Problems> {
+    part(path, variables, |root| (audit(root.table("audit")).0, state(root.table("state")).0))
+}
+
+/// What `read` makes of the settings.
+fn part<T>(path: &Path, variables: &[(String, String)], read: impl FnOnce(&Section<'_>) -> T) -> Result<T, Problems> {
     let mut problems = Problems::default();
     let text = node::read(path, &mut problems);
     let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
     let Some(root) = root else { return Err(problems) };
     let problems = RefCell::new(problems);
-    let listen = admin::read(Section::new(&root, "", &problems).table("admin")).listen;
+    let found = read(&Section::new(&root, "", &problems));
     let problems = problems.into_inner();
-    if problems.0.is_empty() { Ok(listen) } else { Err(problems) }
+    if problems.0.is_empty() { Ok(found) } else { Err(problems) }
 }
 
 /// The file with the variables laid over it.
@@ -206,7 +213,7 @@ fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &Ref
     let mut notes = Vec::new();
     let intake = rabbitmq(root.table("rabbitmq"), &mut notes);
     let (state_dir, remember) = state(root.table("state"));
-    let (audit_path, backlog_max_bytes) = audit(root.table("audit"));
+    let (audit, backlog_max_bytes) = audit(root.table("audit"));
     let bounds = outbox(root.table("outbox"), remember, backlog_max_bytes);
     let daemon = daemon(root.table("daemon"));
     let admin = admin::read(root.table("admin"));
@@ -222,7 +229,7 @@ fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &Ref
         intake,
         state_dir,
         bounds,
-        audit_path,
+        audit,
         daemon,
         admin,
         keystone,
@@ -377,11 +384,15 @@ fn state(section: Section<'_>) -> (PathBuf, Duration) {
     (dir, remember)
 }
 
-fn audit(section: Section<'_>) -> (PathBuf, u64) {
-    let path = absolute(&section, "path", "/var/log/cadfd/audit.log");
+fn audit(section: Section<'_>) -> (audit::Settings, u64) {
     let backlog = section.bytes("max_backlog", 1 << 20..=1024 * GIB, 256 << 20);
+    let settings = audit::Settings {
+        path: absolute(&section, "path", "/var/log/cadfd/audit.log"),
+        checkpoint_every: section.duration("checkpoint_every", SECOND..=24 * HOUR, 300 * SECOND),
+        key_file: section.file("key_file"),
+    };
     section.finish();
-    (path, backlog)
+    (settings, backlog)
 }
 
 fn outbox(section: Section<'_>, remember: Duration, backlog_max_bytes: u64) -> store::Bounds {

@@ -102,7 +102,7 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     let switched_on: String = settings.lines().map(|line| switch_on(line, dir.path())).collect();
     let full = write(dir.path(), "full.toml", &switched_on, &shipped);
     assert_eq!(plain.intake, full.intake);
-    assert_eq!((plain.bounds, plain.audit_path, plain.daemon), (full.bounds, full.audit_path, full.daemon));
+    assert_eq!((plain.bounds, plain.audit, plain.daemon), (full.bounds, full.audit, full.daemon));
     assert_eq!(full.destinations.keys().collect::<Vec<_>>(), ["http.inventory", "jenkins.ci", "slack.ops"]);
     assert_eq!((plain.names, plain.admin), (full.names, full.admin));
     assert_eq!(plain.keystone, None);
@@ -241,7 +241,7 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
     }
     let (rules, settings): (Vec<_>, Vec<_>) =
         readme_blocks("toml").into_iter().partition(|block| block.contains("[[rule]]"));
-    assert_eq!((rules.len(), settings.len()), (6, 2));
+    assert_eq!((rules.len(), settings.len()), (7, 2));
     let shipped = include_str!("../../config/rules.d/10-examples.toml");
     for rules in &rules {
         let off: Vec<_> = rules.lines().map(|line| format!("# {line}").trim_end().to_owned()).collect();
@@ -255,7 +255,7 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
     let path = dir.path().join("cadfd.toml");
     fs::write(&path, settings.concat().replace("%d", dir.path().to_str().unwrap())).unwrap();
     let config = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.rules.len(), 8);
+    assert_eq!(config.rules.len(), 9);
     assert!(config.keystone.is_some());
     // Each of them does something on a captured event.
     let planned: Vec<_> = sample::typical().flat_map(|event| config.rules.plan(event, false).planned).collect();

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use serde_json::Map;
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::{Checkpoint, signed_text};
 use envelope::Inner;
 pub use log_line::from_log_line;
 pub use payload::Payload;
@@ -85,31 +86,9 @@ fn event(inner: Inner<'_>, body: &[u8]) -> Result<Event, Unreadable> {
             context.insert(key, Payload::of(raw, "the context")?.into_value());
         }
     }
-    let (kind, operation) = kind::of(&event_type);
-    let mut event = Event {
-        message_id,
-        kind,
-        operation,
-        outcome: Outcome::Unknown,
-        reason: Reason::default(),
-        timestamp,
-        priority,
-        publisher_id,
-        request_id: None,
-        initiator: Initiator::default(),
-        resource: Resource::default(),
-        assignment: None,
-        member: None,
-        change: None,
-        names: BTreeMap::new(),
-        own: false,
-        payload: Payload::null(),
-        context,
-        format: Format::Generic,
-        odd,
-        event_type,
-    };
-    event.resource.kind.clone_from(&event.kind);
+    let mut event = blank(message_id, event_type);
+    (event.timestamp, event.priority, event.publisher_id) = (timestamp, priority, publisher_id);
+    (event.context, event.odd) = (context, odd);
     fill(&mut event, &payload);
     if event.timestamp.is_none() && sent.is_none() {
         event.odd.push("timestamp: missing".to_owned());
@@ -121,6 +100,60 @@ fn event(inner: Inner<'_>, body: &[u8]) -> Result<Event, Unreadable> {
         event.odd.push(format!("and {more} more"));
     }
     Ok(event)
+}
+
+/// An event of which nothing is known but its type.
+fn blank(message_id: String, event_type: String) -> Event {
+    let (kind, operation) = kind::of(&event_type);
+    Event {
+        message_id,
+        outcome: Outcome::Unknown,
+        reason: Reason::default(),
+        timestamp: None,
+        priority: None,
+        publisher_id: None,
+        request_id: None,
+        initiator: Initiator::default(),
+        resource: Resource { kind: kind.clone(), ..Resource::default() },
+        assignment: None,
+        member: None,
+        change: None,
+        names: BTreeMap::new(),
+        own: false,
+        payload: Payload::null(),
+        context: Map::new(),
+        format: Format::Generic,
+        odd: Vec::new(),
+        kind,
+        operation,
+        event_type,
+    }
+}
+
+/// How the types begin of what cadfd itself tells. Rules apply to it only where they name it.
+pub const OWN: &str = "cadfd.";
+
+/// The type of [`of_checkpoint`].
+pub const CHECKPOINT: &str = "cadfd.checkpoint.created";
+
+/// A checkpoint of the trail, so that rules can send it elsewhere. Its payload has the whole record as `line`, without
+/// its end, and as `text` what the signature is over.
+#[must_use]
+pub fn of_checkpoint(checkpoint: &Checkpoint) -> Event {
+    let Checkpoint { seq, prev, at, key, signature } = checkpoint;
+    let line = String::from_utf8_lossy(&checkpoint.line()).trim_end().to_owned();
+    let payload = serde_json::json!({
+        "seq": seq, "prev": prev.to_string(), "at": crate::record::time(*at), "key": key.to_string(),
+        "signature": signature, "text": signed_text(*seq, prev, *at), "line": line,
+    });
+    let mut event = blank(format!("checkpoint:{seq}:{prev}"), CHECKPOINT.to_owned());
+    event.outcome = Outcome::Success;
+    event.timestamp = Some(*at);
+    event.payload = serde_json::value::to_raw_value(&payload)
+        .ok()
+        .and_then(|raw| Payload::of(&raw, "the checkpoint").ok())
+        .unwrap_or_else(Payload::null);
+    event
 }
 
 /// Reads the payload, in whatever format it is told, into the event.

@@ -1,5 +1,6 @@
 //! Globs over event types.
 
+use crate::event::OWN;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// A glob that does not parse.
@@ -15,6 +16,8 @@ pub struct GlobError {
 pub struct Globs {
     wanted: GlobSet,
     unwanted: GlobSet,
+    /// Whether one that wants something names what cadfd itself tells.
+    names_own: bool,
 }
 
 impl Globs {
@@ -24,12 +27,13 @@ impl Globs {
     /// The first glob that does not parse.
     pub fn new(globs: &[String]) -> Result<Self, GlobError> {
         let (mut wanted, mut unwanted) = (GlobSetBuilder::new(), GlobSetBuilder::new());
-        let mut any_wanted = false;
+        let (mut any_wanted, mut names_own) = (false, false);
         for written in globs {
             if let Some(glob) = written.strip_prefix('!') {
                 unwanted.add(compile(glob)?);
             } else {
                 any_wanted = true;
+                names_own |= written.starts_with(OWN);
                 wanted.add(compile(written)?);
             }
         }
@@ -37,13 +41,15 @@ impl Globs {
             wanted.add(compile("*")?);
         }
         let build = |set: GlobSetBuilder| set.build().map_err(|error| GlobError::new(&globs.join(", "), &error));
-        Ok(Self { wanted: build(wanted)?, unwanted: build(unwanted)? })
+        Ok(Self { wanted: build(wanted)?, unwanted: build(unwanted)?, names_own })
     }
 
-    /// Whether an event type is wanted.
+    /// Whether an event type is wanted. `*` means all that services tell; what cadfd itself tells has to be named.
     #[must_use]
     pub fn matches(&self, event_type: &str) -> bool {
-        self.wanted.is_match(event_type) && !self.unwanted.is_match(event_type)
+        (self.names_own || !event_type.starts_with(OWN))
+            && self.wanted.is_match(event_type)
+            && !self.unwanted.is_match(event_type)
     }
 }
 
@@ -66,6 +72,15 @@ mod tests {
 
     fn globs(globs: &[&str]) -> Globs {
         Globs::new(&globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn what_cadfd_tells_has_to_be_named() {
+        let checkpoint = crate::event::CHECKPOINT;
+        assert!(globs(&["cadfd.*"]).matches(checkpoint) && globs(&["x.*", checkpoint]).matches(checkpoint));
+        for not_named in [globs(&["*"]), globs(&[]), globs(&["!cadfd.*"]), globs(&["*.created"])] {
+            assert!(!not_named.matches(checkpoint), "{not_named:?}");
+        }
     }
 
     #[test]

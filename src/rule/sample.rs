@@ -8,15 +8,25 @@ use std::sync::{Arc, LazyLock};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::event::{Change, Event, Format, decode};
+use crate::chain::Hash;
+use crate::checkpoint::Checkpoint;
+use crate::event::{Change, Event, Format, decode, of_checkpoint};
 use crate::template::Fields;
 
 const SAMPLES: &str = include_str!("samples.jsonl");
 
 static EVENTS: LazyLock<Vec<Arc<Event>>> = LazyLock::new(|| {
     let decoded = SAMPLES.lines().filter_map(|line| decode(line.as_bytes()).ok());
-    decoded.map(|event| Arc::new(with_change(event))).collect()
+    decoded.chain(checkpoint()).map(|event| Arc::new(with_change(event))).collect()
 });
+
+/// What cadfd itself tells.
+fn checkpoint() -> Option<Event> {
+    let (prev, at) = (Hash::START, Timestamp::UNIX_EPOCH);
+    let key = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=".parse().ok()?;
+    let signature = "c2lnbmF0dXJl".to_owned();
+    Some(of_checkpoint(&Checkpoint { seq: 17, prev, at, key, signature }))
+}
 
 static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     let mut fields = Fields::default();
@@ -93,7 +103,8 @@ mod tests {
 
     #[test]
     fn every_sample_decodes_and_shows_the_fields_of_its_shape() {
-        assert_eq!(events().len(), SAMPLES.lines().count());
+        // And what cadfd itself tells.
+        assert_eq!(events().len(), SAMPLES.lines().count() + 1);
         for field in [
             "message_id",
             "outcome",

@@ -6,6 +6,8 @@ use std::collections::{HashMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::chain::Hash;
+
 use super::seen::Seen;
 use super::{Follower, Position};
 
@@ -40,6 +42,10 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) next_seq: u64,
+    /// The hash of the last record's line; `None` where the store is from before there was a chain, or new.
+    pub(super) head: Option<Hash>,
+    /// The last checkpoint's number, or 0.
+    pub(super) checkpoint_seq: u64,
     pub(super) file_seq: u64,
     pub(super) file: Option<(u64, u64)>,
     pub(super) log_seq: u64,
@@ -64,6 +70,8 @@ impl Books {
         };
         let mut books = Self {
             next_seq: meta("next_seq")?.unwrap_or(1),
+            head: head(connection)?,
+            checkpoint_seq: meta("checkpoint_seq")?.unwrap_or(0),
             file_seq: meta("file_seq")?.unwrap_or(0),
             file: meta("file_dev")?.zip(meta("file_ino")?),
             log_seq: meta("log_seq")?.unwrap_or(0),
@@ -109,8 +117,8 @@ impl Books {
     }
 
     pub(super) fn position(&self) -> Position {
-        let Self { file_seq, file, log_seq, next_seq, .. } = *self;
-        Position { file_seq, file, log_seq, next_seq }
+        let Self { file_seq, file, log_seq, next_seq, checkpoint_seq, .. } = *self;
+        Position { file_seq, file, log_seq, next_seq, checkpoint_seq }
     }
 
     /// All waiting deliveries.
@@ -162,6 +170,17 @@ impl Books {
         dropped
     }
 
+    /// Where the next record stands.
+    pub(super) fn save_place(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+        statement.execute(params!["next_seq", self.next_seq])?;
+        statement.execute(params!["checkpoint_seq", self.checkpoint_seq])?;
+        if let Some(head) = &self.head {
+            statement.execute(params!["head", head.bytes()])?;
+        }
+        Ok(())
+    }
+
     pub(super) fn save_marks(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
         statement.execute(params!["file_seq", self.file_seq])?;
@@ -173,4 +192,16 @@ impl Books {
         self.marks_changed = false;
         Ok(())
     }
+}
+
+/// What the next record is linked to. A store from before there was a chain may still hold the last record.
+fn head(connection: &Connection) -> rusqlite::Result<Option<Hash>> {
+    let sql = "SELECT value FROM meta WHERE key = 'head'";
+    let kept: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    if let Some(kept) = kept {
+        return Ok(Hash::from_bytes(&kept));
+    }
+    let sql = "SELECT lines FROM trail ORDER BY last DESC LIMIT 1";
+    let lines: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(lines.and_then(|lines| lines.split_inclusive(|byte| *byte == b'\n').next_back().map(Hash::of)))
 }

@@ -1,5 +1,6 @@
 //! Records that were committed together, on their way to the audit file and standard output.
 
+use crate::chain::Hash;
 use crate::record;
 
 /// A chunk is closed when its lines have so many bytes: what a follower writes with one sync, more or less.
@@ -21,17 +22,19 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Adds the next record, given without its number, which is `seq`.
-    pub(super) fn push(&mut self, seq: u64, rest: &[u8], log: Option<&str>) {
+    /// Adds the next record, given without its number, which is `seq`, and its link to the one before, whose hash is
+    /// `prev`. Gives its own hash.
+    pub(super) fn push(&mut self, seq: u64, prev: &Hash, rest: &[u8], log: Option<&str>) -> Hash {
         if self.lines.is_empty() {
             self.first = seq;
         }
         self.last = seq;
-        record::push_line(&mut self.lines, seq, rest);
+        let hash = record::push_line(&mut self.lines, seq, prev, rest);
         if let Some(log) = log {
             self.log.push_str(log);
             self.logs += 1;
         }
+        hash
     }
 
     /// Whether no more should be added.
@@ -64,10 +67,10 @@ mod tests {
     fn a_part_of_a_chunk_begins_behind_a_record() {
         let mut chunk = Chunk::default();
         for seq in 7..=9 {
-            chunk.push(seq, b"}", None);
+            chunk.push(seq, &Hash::START, b"}", None);
         }
         let after = |seq| String::from_utf8_lossy(chunk.lines_after(seq)).into_owned();
-        let [seven, eight, nine] = [7, 8, 9].map(|seq| format!("{{\"seq\":{seq},}}\n"));
+        let [seven, eight, nine] = [7, 8, 9].map(|seq| format!("{{\"seq\":{seq},\"prev\":\"{}\",}}\n", Hash::START));
         assert_eq!([after(0), after(6)], [format!("{seven}{eight}{nine}"), format!("{seven}{eight}{nine}")]);
         assert_eq!(
             [after(7), after(8), after(9), after(10)],

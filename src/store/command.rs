@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::name::Known;
 
-use super::{Bounds, Entry, Follower, Kept, Session, Settlement, StoreError};
+use super::{Bounds, Entry, Follower, Kept, Last, Seal, Session, Settlement, StoreError};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -20,7 +20,8 @@ pub(super) enum Command {
     Expire { destination: String, before: Timestamp, reason: String, reply: Reply<usize> },
     Probe { reply: Reply<()> },
     Answer { reply: Reply<()> },
-    NumberFrom { seq: u64, reply: Reply<()> },
+    Seal { seal: Seal, reply: Reply<()> },
+    GoOn { after: Last, reply: Reply<()> },
     Written { follower: Follower, seq: u64 },
     WillWrite { follower: Follower, seq: u64, reply: Reply<()> },
     SetBounds(Bounds),
@@ -86,7 +87,8 @@ pub(super) fn refuse(command: Command) -> Done {
         | Command::Probe { reply }
         | Command::Answer { reply }
         | Command::WillWrite { reply, .. }
-        | Command::NumberFrom { reply, .. } => Done::Unit(reply, Ok(())),
+        | Command::Seal { reply, .. }
+        | Command::GoOn { reply, .. } => Done::Unit(reply, Ok(())),
         Command::Written { .. } | Command::SetBounds(_) | Command::Close => Done::Nothing,
     }
 }

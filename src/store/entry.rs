@@ -1,8 +1,11 @@
 //! What the store is given to keep, and what it makes of it.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::MessageKey;
+use crate::chain::Hash;
 use crate::name::Known;
 use crate::record::{self, Record};
 
@@ -28,7 +31,7 @@ pub enum Key {
 pub struct Entry {
     /// Tells repeats.
     pub key: Key,
-    /// The trail's record without its sequence number: what follows `{"seq":17,`, without the line's end.
+    /// The trail's record without its place: what follows `{"seq":17,"prev":"…",`, without the line's end.
     pub record: Vec<u8>,
     /// Lines for standard output, if any, each with its end.
     pub log: Option<String>,
@@ -38,6 +41,28 @@ pub struct Entry {
     pub unreadable: Option<Unreadable>,
     /// What it taught about names.
     pub names: Vec<Known>,
+}
+
+/// A record that knows its own place in the trail, and what is to be done about it: made within the transaction that
+/// gives the place.
+pub struct Seal(Box<dyn FnOnce(u64, &Hash) -> Entry + Send>);
+
+impl Seal {
+    /// `make` is given the record's number and the hash of the line before it. It must be quick: everything else
+    /// that is to be kept waits for it.
+    pub fn new(make: impl FnOnce(u64, &Hash) -> Entry + Send + 'static) -> Self {
+        Self(Box::new(make))
+    }
+
+    pub(super) fn make(self, seq: u64, prev: &Hash) -> Entry {
+        (self.0)(seq, prev)
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
 }
 
 /// A planned delivery.

@@ -32,11 +32,12 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use chunk::Chunk;
 pub use delivery::{Delivery, End, Settlement};
-pub use entry::{Entry, Kept, Key, NewDelivery, Unreadable};
+pub use entry::{Entry, Kept, Key, NewDelivery, Seal, Unreadable};
 pub use figures::Figures;
 pub use names::NameTable;
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
-pub use reader::{Follower, Position, Reader};
+pub use reader::written;
+pub use reader::{Follower, Last, Position, Reader};
 pub use schema::{LOCK, OpenError, may_pass};
 pub use seen::MessageKey;
 
@@ -318,12 +319,21 @@ impl Store {
         answer.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Numbers records from `seq` on at least: the audit file holds later ones than a store that was made anew.
+    /// Numbers and links records after `last` of the audit file, where that is later than what the store knows of: it
+    /// was made anew, or is from before there was a chain.
     ///
     /// # Errors
     /// It was not kept.
-    pub async fn number_from(&self, seq: u64) -> Result<(), StoreError> {
-        self.ask(|reply| Command::NumberFrom { seq, reply }).await
+    pub async fn go_on(&self, last: Last) -> Result<(), StoreError> {
+        self.ask(|reply| Command::GoOn { after: last, reply }).await
+    }
+
+    /// Keeps a checkpoint: `seal` makes it from its place in the trail.
+    ///
+    /// # Errors
+    /// It was not kept.
+    pub async fn seal(&self, seal: Seal) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Seal { seal, reply }).await
     }
 
     /// Asks at once; only the answer is waited for.

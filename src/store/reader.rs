@@ -3,13 +3,16 @@
 //! Its promise: a follower reads every record once it is committed, in order, however far it has fallen behind.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::chain::Hash;
 
 use super::chunk::Chunk;
+use super::schema::{self, OpenError};
 use super::{StoreError, unreadable};
 
 /// Reading from the table ends with the chunk that reaches so many bytes.
@@ -43,6 +46,25 @@ pub struct Position {
     pub log_seq: u64,
     /// The next record's number.
     pub next_seq: u64,
+    /// The last checkpoint's number, or 0.
+    pub checkpoint_seq: u64,
+}
+
+/// The last record of an audit file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Last {
+    /// Its number; 0 where there is none.
+    pub seq: u64,
+    /// The hash of its line, where the line is at hand.
+    pub hash: Option<Hash>,
+}
+
+impl Last {
+    /// The later of two; of two alike the one whose line is at hand.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        if (other.seq, other.hash.is_some()) > (self.seq, self.hash.is_some()) { other } else { self }
+    }
 }
 
 /// What the writer and the followers share: that there is more to read, and the latest of it.
@@ -151,4 +173,16 @@ impl Reader {
         self.seen = raised;
         more
     }
+}
+
+/// The last record that the store in `dir` knows to be in the audit file, or 0; there may be later ones.
+///
+/// # Errors
+/// When there is no store, or it cannot be read.
+pub fn written(dir: &Path) -> Result<u64, OpenError> {
+    let connection = schema::open_beside(dir)?;
+    let sqlite = |source| OpenError::Sqlite { path: dir.join(schema::FILE), source };
+    let sql = "SELECT value FROM meta WHERE key = 'file_seq'";
+    let known: Option<u64> = connection.query_row(sql, [], |row| row.get(0)).optional().map_err(sqlite)?;
+    Ok(known.unwrap_or(0))
 }

@@ -16,7 +16,7 @@ use super::seen;
 pub(super) const FILE: &str = "cadfd.db";
 
 /// The version that [`SCHEMA`] is (`PRAGMA user_version`).
-const VERSION: usize = 4;
+const VERSION: usize = 5;
 
 /// A new store's.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -182,6 +182,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
         1 => from_1(&transaction),
         // Version 2 had no names.
         2 | 3 => transaction.execute_batch(SCHEMA).and_then(|()| transaction.execute_batch(ADD_SENT)),
+        // It knew no chain, and would not keep its head: that is all.
+        4 => Ok(()),
         _ => return Ok(()),
     };
     let migrated = migrated.and_then(|()| add_before(&transaction));

@@ -1,8 +1,9 @@
 -- The store: what was taken from RabbitMQ and is not yet wholly dealt with. Times are milliseconds since 1970, UTC.
 -- What is there already is left as it is: a migration puts what it replaces out of the way first.
 
--- Counters that outlive their rows: next_seq, file_seq and log_seq (written to the audit file, to standard output),
+-- What outlives its rows. Counters: next_seq, checkpoint_seq (the last checkpoint's record), file_seq and log_seq (written to the audit file, to standard output),
 -- file_dev and file_ino (the audit file last written, so that it is found again after a rename).
+-- A blob: head, the SHA-256 of the last record's line.
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
 -- Ids of messages already taken, for as long as they are remembered: 16 bytes each, one after another, in the order they

@@ -4,6 +4,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::chain::Hash;
 use crate::name::{Before, How, Kind, Thing};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -58,8 +59,13 @@ async fn a_message_is_kept_once_and_numbered_without_gaps_across_restarts() {
     drop(store);
     let store = open(&dir, Bounds::default());
     assert_eq!(store.put(&session, vec![entry("a", &[]), entry("d", &[])]).await.unwrap().repeats, [0]);
-    let wanted: Vec<_> = (1..=4).map(|seq| format!("{{\"seq\":{seq},\"type\":\"event\"}}\n")).collect();
-    assert_eq!(lines(&store), wanted);
+    let mut prev = Hash::START;
+    let wanted = (1..=4).map(|seq| {
+        let line = format!("{{\"seq\":{seq},\"prev\":\"{prev}\",\"type\":\"event\"}}\n");
+        prev = Hash::of(line.as_bytes());
+        line
+    });
+    assert_eq!(lines(&store), wanted.collect::<Vec<_>>());
     assert_eq!(due(&store, "slack.ops").len(), 1);
 }
 
@@ -108,7 +114,7 @@ async fn records_go_only_when_both_followers_have_written_them() {
     store.note(br#""type":"stop"}"#.to_vec()).await.unwrap();
     assert_eq!(lines(&store).len(), 3, "b's line is not on standard output yet");
     store.close();
-    let position = Position { file_seq: 2, file: Some((1, u64::MAX)), log_seq: 1, next_seq: 5 };
+    let position = Position { checkpoint_seq: 0, file_seq: 2, file: Some((1, u64::MAX)), log_seq: 1, next_seq: 5 };
     drop(store);
     assert_eq!(open(&dir, Bounds::default()).position(), position);
 }

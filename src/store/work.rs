@@ -14,7 +14,8 @@ use super::command::{Command, Done, Notice};
 use super::figures::Loss;
 use super::names;
 
-use super::{Bounds, End, Entry, Kept, Key, NewDelivery, Session, Settlement, StoreError, Unreadable};
+use super::{Bounds, End, Entry, Kept, Key, Last, NewDelivery, Session, Settlement, StoreError, Unreadable};
+use crate::chain::Hash;
 
 /// What the probe writes and leaves there: about what a batch of ordinary messages needs.
 const PROBE_BYTES: usize = 1 << 20;
@@ -65,12 +66,13 @@ impl Work<'_> {
                 let written = if result.is_ok() { self.probe() } else { Ok(()) };
                 (Done::Unit(reply, result), written)
             }
-            Command::NumberFrom { seq, reply } => {
-                // Within a chunk the numbers have no gaps.
-                let closed = if self.chunk.lines.is_empty() { Ok(()) } else { self.keep_chunk() };
-                self.books.next_seq = self.books.next_seq.max(seq);
-                (Done::Unit(reply, Ok(())), closed)
+            Command::Seal { seal, reply } => {
+                let seq = self.books.next_seq;
+                let entry = seal.make(seq, &self.books.head.unwrap_or(Hash::START));
+                let kept = self.put(vec![entry]).map(|_new| self.books.checkpoint_seq = seq);
+                (Done::Unit(reply, Ok(())), kept)
             }
+            Command::GoOn { after, reply } => (Done::Unit(reply, Ok(())), self.go_on(after)),
             Command::Written { follower, seq } => {
                 self.books.mark(follower, seq);
                 (Done::Nothing, Ok(()))
@@ -128,10 +130,23 @@ impl Work<'_> {
         }
     }
 
+    fn go_on(&mut self, Last { seq, hash }: Last) -> rusqlite::Result<()> {
+        // Within a chunk the numbers have no gaps.
+        if !self.chunk.lines.is_empty() {
+            self.keep_chunk()?;
+        }
+        let next_seq = self.books.next_seq;
+        if seq >= next_seq || (seq + 1 == next_seq && self.books.head.is_none()) {
+            (self.books.next_seq, self.books.head) = (seq + 1, hash);
+        }
+        Ok(())
+    }
+
     pub(super) fn add_record(&mut self, rest: &[u8], log: Option<&str>) -> rusqlite::Result<u64> {
         let seq = self.books.next_seq;
         self.books.next_seq += 1;
-        self.chunk.push(seq, rest, log);
+        let prev = self.books.head.unwrap_or(Hash::START);
+        self.books.head = Some(self.chunk.push(seq, &prev, rest, log));
         if self.chunk.is_full() {
             self.keep_chunk()?;
         }

@@ -231,9 +231,7 @@ impl Writer {
             fresh.save_marks(&tx)?;
         }
         if fresh.next_seq != first_seq {
-            let mut statement =
-                tx.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('next_seq', ?1)")?;
-            statement.execute([fresh.next_seq])?;
+            fresh.save_place(&tx)?;
         }
         tx.commit()?;
         *books = Some(fresh);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use cadfd::chain::Hash;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -218,7 +219,13 @@ impl Site {
 pub(crate) fn trail(path: &Path) -> Vec<Value> {
     let bytes = fs::read(path).unwrap_or_default();
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    bytes[..whole].split_inclusive(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
+    let lines: Vec<_> = bytes[..whole].split_inclusive(|byte| *byte == b'\n').collect();
+    let records: Vec<Value> = lines.iter().map(|line| serde_json::from_slice(line).unwrap()).collect();
+    for (line, next) in lines.iter().zip(records.iter().skip(1)) {
+        let hash = Hash::of(line).to_string();
+        assert_eq!(next["prev"].as_str(), Some(&*hash), "what record {} carries", next["seq"]);
+    }
+    records
 }
 
 /// Records of one type.

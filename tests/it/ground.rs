@@ -107,6 +107,8 @@ impl Ground {
 
     /// Of a daemon that has been stopped in order.
     pub(crate) async fn assert_all_done(&self) {
+        let verified = self.site.cadfd_ok(&["verify"]).await;
+        assert!(verified.ends_with("not altered\n"), "{verified}");
         let trail = self.site.trail();
         assert_whole(&trail, &self.ids);
         let (in_time, late) = self.by_order(&message_ids(&trail));

@@ -46,6 +46,7 @@ mod standins;
 mod tmpfs;
 mod trail;
 mod two;
+mod verify;
 mod vhost;
 
 use std::time::Duration;

@@ -360,6 +360,12 @@ fn steady(record: &Value) -> Value {
         assert!(is_id(id.as_str().unwrap()), "{id}");
         *id = json!("an id");
     }
+    if let Some(key) = record.get_mut("key") {
+        assert_eq!(key.as_str().unwrap().len(), 44, "{key}");
+        *key = json!("a key");
+    }
+    let prev = record.as_object_mut().unwrap().remove("prev").unwrap();
+    assert_eq!(prev.as_str().unwrap().len(), 64, "{prev}");
     record
 }
 
@@ -409,7 +415,7 @@ fn the_trail_says_what_the_readme_promises_field_by_field() {
         assert_eq!(
             records[0],
             json!({"seq": 1, "type": "start", "at": "a time", "version": env!("CARGO_PKG_VERSION"), "host": host,
-                   "pid": pid, "queues": ["cadfd.info"], "rules": 1})
+                   "pid": pid, "queues": ["cadfd.info"], "rules": 1, "key": "a key"})
         );
         let source =
             json!({"queue": "cadfd.info", "exchange": "keystone", "routing_key": "cadfd.info", "redelivered": false});

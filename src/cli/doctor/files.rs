@@ -54,7 +54,7 @@ pub(super) fn places(settings: &Path, config: &Config) -> Vec<Finding> {
     let needed = bounds.max_bytes + bounds.quarantine_max_bytes + bounds.backlog_max_bytes;
     let state = &config.state_dir;
     rows.push(folder_row("files: state", state, &["cadfd.db", store::LOCK], "dir in [state]", Some(needed)));
-    let trail = &config.audit_path;
+    let trail = &config.audit.path;
     let name = trail.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let log = trail.parent().unwrap_or(Path::new("/"));
     rows.push(folder_row("files: trail", log, &[name], "path in [audit]", None));

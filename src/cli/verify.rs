@@ -1,0 +1,217 @@
+//! `cadfd verify`: whether the trail is what was written.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use crate::checkpoint::{Checkpoint, PublicKey};
+use crate::config;
+use crate::record::time;
+use crate::store;
+use crate::text::{one_line, to_ascii_json};
+use crate::trail::{self, Expected, Finding, Kind, Report, TrailFile, Verifier};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The trail: its file, which stands for those it was rotated to as well, a directory of them, or all of them.
+    /// Without, the trail of the settings.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// A public key that counts: what `cadfd key` printed where the trail was written, or a file with it. May be given
+    /// again, for a trail that has seen several.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// A file with checkpoints that were kept elsewhere, one record a line: each must be in the trail.
+    #[arg(long, value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+    /// The first record to look at, by its number.
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
+    from: Option<u64>,
+    /// The last one.
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<u64>,
+    /// JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something was altered.
+const ALTERED: u8 = 1;
+/// Nobody can tell.
+const UNSURE: u8 = 2;
+
+pub(super) fn verify(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    let done = look(path, args).and_then(|(files, report)| {
+        let mut out = io::stdout().lock();
+        if args.json {
+            json(&mut out, &files, &report)?
+        } else {
+            text(&mut out, &files, &report)?
+        };
+        Ok(report)
+    });
+    match done {
+        Ok(report) if report.is_altered() => Ok(ExitCode::from(ALTERED)),
+        Ok(report) if report.is_unsure() => Ok(ExitCode::from(UNSURE)),
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        // Whatever keeps it from being read: nobody can tell.
+        Err(error) if super::is_broken_pipe(&error) => Err(error),
+        Err(error) => {
+            let _closed = writeln!(io::stderr(), "cadfd: {}", super::in_words(&error));
+            Ok(ExitCode::from(UNSURE))
+        }
+    }
+}
+
+fn look(path: &Path, args: &Args) -> anyhow::Result<(Vec<TrailFile>, Report)> {
+    let mut expected = Expected { from: args.from, to: args.to, ..Expected::default() };
+    for key in &args.key {
+        expected.keys.push(public_key(key)?);
+    }
+    for file in &args.checkpoints {
+        read_checkpoints(file, &mut expected.checkpoints)?;
+    }
+    let mut paths = args.paths.clone();
+    if paths.is_empty() {
+        let (audit, state_dir) = config::trail(path, &super::variables())?;
+        if expected.keys.is_empty() {
+            expected.keys.push(super::key::ours(&audit, &state_dir)?);
+        }
+        expected.written = Some(store::written(&state_dir)?);
+        paths.push(audit.path);
+    }
+    let files = files(&paths)?;
+    let report = read(&files, expected)?;
+    Ok((files, report))
+}
+
+fn public_key(given: &str) -> anyhow::Result<PublicKey> {
+    if let Ok(key) = given.parse() {
+        return Ok(key);
+    }
+    let text = fs::read_to_string(given).with_context(|| format!("--key {given}"))?;
+    text.parse().with_context(|| format!("--key {given}"))
+}
+
+/// Checkpoints one a line, as they stand in a trail; other lines are passed over.
+fn read_checkpoints(file: &Path, known: &mut Vec<Checkpoint>) -> anyhow::Result<()> {
+    let text = fs::read(file).with_context(|| format!("--checkpoints {}", file.display()))?;
+    let before = known.len();
+    known.extend(text.split(|byte| *byte == b'\n').filter_map(Checkpoint::read));
+    if known.len() == before {
+        bail!("--checkpoints {}: there is no checkpoint in it", file.display());
+    }
+    Ok(())
+}
+
+/// The files of one trail, wherever they are.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<TrailFile>> {
+    let mut files = Vec::new();
+    for path in paths {
+        files.extend(trail::find(path)?);
+    }
+    files.sort_by(|a, b| (a.first.seq, &a.path).cmp(&(b.first.seq, &b.path)));
+    files.dedup_by(|a, b| a.path == b.path);
+    Ok(files)
+}
+
+fn read(files: &[TrailFile], expected: Expected) -> anyhow::Result<Report> {
+    let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), "verifying");
+    let mut verifier = Verifier::new(expected);
+    for file in files {
+        let counted = bar.clone();
+        let mut lines = file.lines_counted(move |bytes| counted.inc(bytes))?;
+        while let Some(line) = lines.next_line().with_context(|| file.path.display().to_string())? {
+            // The daemon is in the middle of it.
+            if line.is_whole() || file.kind != Kind::Plain || !is_being_written(&file.path) {
+                verifier.line(&file.path, &line);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(verifier.finish())
+}
+
+/// Whether a daemon holds the file's lock.
+fn is_being_written(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+fn place(finding: &Finding) -> String {
+    let Some((path, line)) = &finding.place else { return String::new() };
+    format!("{}:{line}: ", one_line(&path.display().to_string()))
+}
+
+fn text(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Result<()> {
+    for finding in &report.findings {
+        writeln!(out, "{}{}", place(finding), finding.what)?;
+    }
+    if report.more > 0 {
+        writeln!(out, "and {} more", report.more)?;
+    }
+    if let Some((first, last)) = report.range {
+        let count = files.len();
+        writeln!(out, "records {first} to {last} in {count} file{}", if count == 1 { "" } else { "s" })?;
+    }
+    if let Some(first) = report.removed_before {
+        writeln!(out, "those before {first} were removed as the settings said; the trail tells so")?;
+    }
+    if let Some(last) = report.unchained {
+        writeln!(out, "those up to {last} are from a version without a chain: nothing covers them")?;
+    }
+    if let Some(checkpoint) = &report.last_checkpoint {
+        writeln!(
+            out,
+            "{} checkpoints signed with {}, the last at {} is record {}; longest time between two: {}",
+            report.checkpoints,
+            checkpoint.key,
+            time(checkpoint.at),
+            checkpoint.seq,
+            humantime::format_duration(std::time::Duration::from_secs(report.longest_silence)),
+        )?;
+        if report.uncovered() > 0 {
+            writeln!(out, "{} records after it are chained, but not signed yet", report.uncovered())?;
+        }
+    }
+    writeln!(out, "{}", verdict(report))
+}
+
+fn verdict(report: &Report) -> &'static str {
+    if report.is_altered() {
+        "ALTERED"
+    } else if report.is_unsure() {
+        "nobody can tell"
+    } else {
+        "not altered"
+    }
+}
+
+fn json(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Result<()> {
+    let finding = |finding: &Finding| {
+        let (path, line) = finding.place.clone().unzip();
+        json!({"text": finding.what.to_string(), "altered": finding.what.is_alteration(), "file": path, "line": line})
+    };
+    let (first, last) = report.range.unzip();
+    let checkpoint = report
+        .last_checkpoint
+        .as_ref()
+        .map(|checkpoint| json!({"seq": checkpoint.seq, "at": time(checkpoint.at), "key": checkpoint.key.to_string()}));
+    let whole = json!({
+        "verdict": verdict(report),
+        "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+        "more": report.more,
+        "files": files.iter().map(|file| &file.path).collect::<Vec<_>>(),
+        "records": report.records, "first": first, "last": last,
+        "head": report.head.map(|head| head.to_string()),
+        "checkpoints": report.checkpoints, "last_checkpoint": checkpoint,
+        "uncovered": report.uncovered(), "longest_silence_seconds": report.longest_silence,
+        "unchained_to": report.unchained, "removed_before": report.removed_before,
+    });
+    let json = to_ascii_json(&whole).map_err(io::Error::other)?;
+    out.write_all(&json)?;
+    out.write_all(b"\n")
+}

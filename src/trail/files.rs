@@ -1,0 +1,192 @@
+//! The files of a trail, however they were rotated and compressed, in the order of their records.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use crate::record::{Link, link_of};
+
+use super::lines::Lines;
+
+/// Bytes read at once.
+const BUFFER: usize = 256 << 10;
+
+/// Ends of names beside a trail's files that are no part of it: indexes, and what a crash left half made.
+const BESIDE: [&str; 2] = [".idx", ".new"];
+
+/// How a file is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Not at all.
+    Plain,
+    /// Zstandard (RFC 8878), as cadfd itself packs: many frames, each of whole lines.
+    Zstd,
+    /// gzip (RFC 1952), as logrotate packs unless told otherwise.
+    Gzip,
+}
+
+/// Why a trail cannot be read. Each says the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TrailError {
+    /// An error of input or output, or of unpacking.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// There is none.
+    #[error("{0} is no trail: there is no file of records at or beside it")]
+    Absent(PathBuf),
+    /// It was named, but it is none.
+    #[error("{0} is no file of a trail: its first line is no record")]
+    Foreign(PathBuf),
+    /// Packed in a way that is not known here.
+    #[error("{0} is packed with another program than zstd or gzip; unpack it first")]
+    Packed(PathBuf),
+}
+
+/// One file of a trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrailFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is packed.
+    pub kind: Kind,
+    /// Its first record.
+    pub first: Link,
+    /// Its length on disk, in bytes.
+    pub len: u64,
+}
+
+impl TrailFile {
+    /// Looks at a file. `None` where it is empty.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no file of a trail.
+    pub fn of(path: &Path) -> Result<Option<Self>, TrailError> {
+        let io = |source| TrailError::Io { path: path.to_owned(), source };
+        let mut head = [0; 4];
+        let mut file = File::open(path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        let read = file.read(&mut head).map_err(io)?;
+        let kind = match head.get(..read).unwrap_or_default() {
+            [] => return Ok(None),
+            [0x28, 0xb5, 0x2f, 0xfd] => Kind::Zstd,
+            [0x1f, 0x8b, ..] => Kind::Gzip,
+            [0xfd, b'7', b'z', b'X'] | [b'B', b'Z', b'h', _] => return Err(TrailError::Packed(path.to_owned())),
+            _ => Kind::Plain,
+        };
+        let mut lines = Lines::new(unpacked(path, kind).map_err(io)?);
+        let Some(line) = lines.next_line().map_err(io)? else { return Ok(None) };
+        let first = link_of(line.bytes).ok_or_else(|| TrailError::Foreign(path.to_owned()))?;
+        Ok(Some(Self { path: path.to_owned(), kind, first, len }))
+    }
+
+    /// Its records from the first on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn lines(&self) -> Result<Lines, TrailError> {
+        self.lines_counted(|_| ())
+    }
+
+    /// The same; `read` is told how many bytes of the file itself were read, now and then.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn lines_counted(&self, read: impl FnMut(u64) + Send + 'static) -> Result<Lines, TrailError> {
+        let io = |source| TrailError::Io { path: self.path.clone(), source };
+        let counted = Counted { file: File::open(&self.path).map_err(io)?, read };
+        Ok(Lines::new(unpack(counted, self.kind).map_err(io)?))
+    }
+}
+
+/// The files of the trails at `path`, in the order of their first records. A file stands for itself and all that it was
+/// rotated to: what is named like it with `.` or `-` and more behind it, in the same directory. A directory stands for
+/// every file of records in it.
+///
+/// # Errors
+/// When there is none, or one of them cannot be read.
+pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
+    let io = |at: &Path| {
+        let path = at.to_owned();
+        move |source| TrailError::Io { path, source }
+    };
+    let is_dir = path.is_dir();
+    let mut found = Vec::new();
+    if is_dir {
+        for entry in fs::read_dir(path).map_err(io(path))? {
+            let entry = entry.map_err(io(path))?.path();
+            if entry.is_file() && !is_beside(&entry) {
+                match TrailFile::of(&entry) {
+                    Ok(file) => found.extend(file),
+                    // Whatever else is kept there.
+                    Err(TrailError::Foreign(_) | TrailError::Packed(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    } else {
+        if path.is_file() {
+            found.extend(TrailFile::of(path)?);
+        }
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for entry in fs::read_dir(dir).map_err(io(dir))? {
+            let entry = entry.map_err(io(dir))?.path();
+            let entry_name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_rotated = entry_name.strip_prefix(&name).is_some_and(|end| end.starts_with(['.', '-']));
+            if is_rotated && entry.is_file() && !is_beside(&entry) {
+                match TrailFile::of(&entry) {
+                    Ok(file) => found.extend(file),
+                    // `audit.log.bak`, perhaps: what is no trail at all is nobody's loss.
+                    Err(TrailError::Foreign(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(TrailError::Absent(path.to_owned()));
+    }
+    found.sort_by(|a, b| (a.first.seq, &a.path).cmp(&(b.first.seq, &b.path)));
+    // Packed, but not yet removed: the crash came between. The plain one stands first.
+    found.dedup_by(|later, earlier| {
+        later.kind == Kind::Zstd && later.path == PathBuf::from(format!("{}.zst", earlier.path.display()))
+    });
+    Ok(found)
+}
+
+fn is_beside(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    BESIDE.iter().any(|end| name.ends_with(end))
+}
+
+fn unpacked(path: &Path, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {
+    unpack(File::open(path)?, kind)
+}
+
+fn unpack(file: impl Read + Send + 'static, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {
+    let file = BufReader::with_capacity(BUFFER, file);
+    Ok(match kind {
+        Kind::Plain => Box::new(file),
+        Kind::Zstd => Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?)),
+        Kind::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(file))),
+    })
+}
+
+/// A file that tells how much of it was read.
+struct Counted<F> {
+    file: File,
+    read: F,
+}
+
+impl<F: FnMut(u64)> Read for Counted<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        (self.read)(count as u64);
+        Ok(count)
+    }
+}

@@ -1,0 +1,51 @@
+//! The lines of one file of a trail.
+
+use std::io::{self, BufRead, Read as _};
+
+/// No record is longer: a message has at most [rabbitmq] max_body, a few MiB, of which each byte takes at most six.
+/// What is longer is given in parts, none of which is a record.
+const LONGEST: u64 = 256 << 20;
+
+/// A line as it stands in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its number in the file, from 1.
+    pub number: u64,
+    /// Its bytes, with the line feed unless the file ends before it.
+    pub bytes: &'a [u8],
+}
+
+impl Line<'_> {
+    /// Whether it has its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.bytes.ends_with(b"\n")
+    }
+}
+
+/// Lines from a reader, one at a time, in one buffer.
+pub struct Lines {
+    reader: Box<dyn BufRead + Send>,
+    line: Vec<u8>,
+    number: u64,
+}
+
+impl Lines {
+    pub(super) fn new(reader: Box<dyn BufRead + Send>) -> Self {
+        Self { reader, line: Vec::new(), number: 0 }
+    }
+
+    /// The next line; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read or unpacked.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.line.clear();
+        let read = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut self.line)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        Ok(Some(Line { number: self.number, bytes: &self.line }))
+    }
+}

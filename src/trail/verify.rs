@@ -1,0 +1,674 @@
+//! Whether the records of a trail are what was written.
+//!
+//! Its promise: pure. Every byte up to the last checkpoint is covered by a signature; what was changed, removed, added,
+//! doubled or moved is found and said with its number. What nothing covers is said as well.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::chain::Hash;
+use crate::checkpoint::{Checkpoint, PublicKey};
+use crate::record::{Link, TYPES, link_of};
+
+use super::lines::Line;
+
+/// Findings kept in full; the rest is counted.
+const MOST: usize = 100;
+
+/// What an auditor knows from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// The keys whose signatures count; with none, none does.
+    pub keys: Vec<PublicKey>,
+    /// Checkpoints that were kept elsewhere: each must stand in the trail, byte for byte.
+    pub checkpoints: Vec<Checkpoint>,
+    /// The first record to be looked at; `None`: 1, or what the trail itself says was removed before.
+    pub from: Option<u64>,
+    /// The last one to be looked at; `None`: the last there is.
+    pub to: Option<u64>,
+    /// A record that is known to have been written to the file: the store says so.
+    pub written: Option<u64>,
+}
+
+/// What was found about the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub what: What,
+    /// The file and the line in it, from 1, where it was noticed.
+    pub place: Option<(PathBuf, u64)>,
+}
+
+/// The kinds of findings. Records are named by their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum What {
+    /// The next record carries another hash.
+    #[error("record {0} was changed: the hash that record {next} carries is another one", next = .0 + 1)]
+    Changed(u64),
+    /// It carries another hash than that of the one before it, and nothing tells which of the two was changed.
+    #[error("record {0}, or the one before it, was changed: the hash it carries is another one")]
+    Unlinked(u64),
+    /// Numbers are left out.
+    #[error("{}", missing(*.0, *.1))]
+    Missing(u64, u64),
+    /// The number came before.
+    #[error("record {0} stands there twice")]
+    Doubled(u64),
+    /// The number is smaller than the one before it.
+    #[error("record {found} stands where record {expected} should: moved or added")]
+    Misplaced {
+        /// Its number.
+        found: u64,
+        /// The number that should have come.
+        expected: u64,
+    },
+    /// No record.
+    #[error("not a record, after record {0}")]
+    NoRecord(u64),
+    /// The last line begins like a record, but is none.
+    #[error("record {0}, the last one, was changed: it is none that this version of cadfd knows")]
+    Unreadable(u64),
+    /// The file ends within a line.
+    #[error("cut off within the record after record {0}")]
+    Torn(u64),
+    /// A record without a hash after those that have one.
+    #[error("record {0} carries no hash, though earlier ones do")]
+    Unchained(u64),
+    /// The chain begins anew.
+    #[error("record {0} begins a chain of its own, though there are records before it")]
+    Restarted(u64),
+    /// Looks like a checkpoint, but is not as cadfd writes one.
+    #[error("checkpoint {0} was changed: it is not as it was written")]
+    Garbled(u64),
+    /// Its signature is not that of the key it names.
+    #[error("checkpoint {0} was changed: its signature is not of what it says")]
+    Forged(u64),
+    /// It is signed with another key.
+    #[error("checkpoint {seq} is signed with another key: {key}")]
+    OtherKey {
+        /// Its number.
+        seq: u64,
+        /// The key it names.
+        key: PublicKey,
+    },
+    /// A checkpoint that was kept elsewhere is not this record.
+    #[error("record {0} is not the checkpoint that was kept of it: all up to there may have been changed")]
+    Rewritten(u64),
+    /// The trail ends before a known record.
+    #[error("cut off: the last record is {last}, but record {known} is known to have been written")]
+    Cut {
+        /// The last there is.
+        last: u64,
+        /// The one that should be there.
+        known: u64,
+    },
+    /// It begins late, and nothing in it says that what was before was removed.
+    #[error(
+        "the first record is {0}; what became of those before it, nothing here tells. If they were rotated away and \
+         removed as they should be, say --from {0}"
+    )]
+    BeginsLate(u64),
+    /// There is no checkpoint, or none whose key is known.
+    #[error("no checkpoint could be checked: {0}")]
+    Unsigned(&'static str),
+    /// There is nothing at all.
+    #[error("there are no records in the range")]
+    Empty,
+}
+
+impl What {
+    /// Whether it means that the trail was altered; otherwise that nobody can tell.
+    #[must_use]
+    pub fn is_alteration(&self) -> bool {
+        !matches!(self, Self::BeginsLate(_) | Self::Unsigned(_) | Self::Empty)
+    }
+}
+
+fn missing(from: u64, to: u64) -> String {
+    if from == to { format!("record {from} is missing") } else { format!("records {from} to {to} are missing") }
+}
+
+/// What there is to say at the end.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What is wrong, in the order of the trail; no more than the first hundred.
+    pub findings: Vec<Finding>,
+    /// Findings that were left out.
+    pub more: usize,
+    /// Records looked at.
+    pub records: u64,
+    /// The first and the last.
+    pub range: Option<(u64, u64)>,
+    /// The first records, up to this one, are from before there was a chain.
+    pub unchained: Option<u64>,
+    /// Checkpoints whose signatures were checked.
+    pub checkpoints: u64,
+    /// The last of them.
+    pub last_checkpoint: Option<Checkpoint>,
+    /// Times without a checkpoint that are longest, in seconds.
+    pub longest_silence: u64,
+    /// The hash of the last record.
+    pub head: Option<Hash>,
+    /// Records before this one were removed as the settings say; the trail tells so itself.
+    pub removed_before: Option<u64>,
+    altered: bool,
+}
+
+impl Report {
+    /// Whether something was changed, removed, added or moved.
+    #[must_use]
+    pub fn is_altered(&self) -> bool {
+        self.altered
+    }
+
+    /// Whether nobody can tell.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        !self.altered && !self.findings.is_empty()
+    }
+
+    /// Records after the last checkpoint: the next one will cover them.
+    #[must_use]
+    pub fn uncovered(&self) -> u64 {
+        let (Some((_, last)), Some(checkpoint)) = (self.range, &self.last_checkpoint) else { return self.records };
+        last.saturating_sub(checkpoint.seq)
+    }
+}
+
+/// Takes a trail line by line.
+pub struct Verifier {
+    expected: Expected,
+    kept: BTreeMap<u64, Checkpoint>,
+    report: Report,
+    before: Option<Before>,
+    /// Its line: of the last there is, nothing that follows tells whether it is whole.
+    tail: Vec<u8>,
+    /// Lines since that are no records: changed ones, or added ones.
+    strange: u64,
+    /// A record that carries another hash than that of the one before it, until it is known which of the two is to
+    /// blame.
+    doubt: Option<(u64, Place)>,
+    /// The first record, where there should be others before it, and the hash it carries.
+    begins_late: Option<(u64, Option<Hash>)>,
+    /// The record that says what became of those.
+    explained: Option<u64>,
+}
+
+type Place = Option<(PathBuf, u64)>;
+
+/// The last record in its place.
+#[derive(Clone, Copy)]
+struct Before {
+    seq: u64,
+    /// What the next one should carry; `None` where that is known not to fit.
+    hash: Option<Hash>,
+    chained: bool,
+}
+
+/// How a record follows the last one in its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Next,
+    /// It carries the hash of that one, but another number.
+    Renumbered,
+    /// Some are left out.
+    Gap,
+    /// It does not belong here.
+    Stray,
+}
+
+impl Before {
+    fn step(&self, link: &Link) -> Step {
+        if link.seq == self.seq + 1 {
+            Step::Next
+        } else if self.hash.is_some() && link.prev == self.hash {
+            Step::Renumbered
+        } else if link.seq > self.seq {
+            Step::Gap
+        } else {
+            Step::Stray
+        }
+    }
+}
+
+impl Verifier {
+    /// One that knows this.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        let kept = expected.checkpoints.iter().map(|kept| (kept.seq, kept.clone())).collect();
+        Self {
+            expected,
+            kept,
+            report: Report::default(),
+            before: None,
+            tail: Vec::new(),
+            strange: 0,
+            doubt: None,
+            begins_late: None,
+            explained: None,
+        }
+    }
+
+    /// Looks at the next line of the file `path`.
+    pub fn line(&mut self, path: &Path, line: &Line<'_>) {
+        let place = || Some((path.to_owned(), line.number));
+        let last = self.before.map_or(0, |before| before.seq);
+        if !line.is_whole() {
+            self.find(What::Torn(last), place());
+            return;
+        }
+        let Some(link) = link_of(line.bytes) else {
+            self.find(What::NoRecord(last), place());
+            self.strange += 1;
+            return;
+        };
+        let is_before = self.before.is_none() && self.expected.from.is_some_and(|from| link.seq < from);
+        if is_before || self.expected.to.is_some_and(|to| link.seq > to) {
+            return;
+        }
+        if self.follow(&link, Hash::of(line.bytes), place) {
+            self.read(&link, line.bytes, place);
+        }
+        self.tail.clear();
+        self.tail.extend_from_slice(line.bytes);
+        self.report.records += 1;
+    }
+
+    /// Puts a record behind those before it; false where it does not belong there.
+    fn follow(&mut self, link: &Link, hash: Hash, place: impl Fn() -> Place) -> bool {
+        let Link { seq, prev } = *link;
+        let chained = prev.is_some();
+        let strange = std::mem::take(&mut self.strange);
+        let Some(before) = self.before else {
+            self.begin(link, place);
+            self.before = Some(Before { seq, hash: Some(hash), chained });
+            self.report.range = Some((seq, seq));
+            self.report.head = Some(hash);
+            return true;
+        };
+        let step = before.step(link);
+        let is_linked = before.hash.is_none() || prev == before.hash;
+        if let Some((doubtful, seen)) = self.doubt.take() {
+            self.find(
+                match (step, is_linked) {
+                    // It is what this one says it is: it was the one before it that was changed.
+                    (Step::Next, true) => What::Changed(doubtful - 1),
+                    (Step::Next, false) => What::Changed(doubtful),
+                    _ => What::Unlinked(doubtful),
+                },
+                seen,
+            );
+            if step == Step::Next && !is_linked {
+                self.before = Some(Before { seq, hash: Some(hash), chained });
+                self.stand(seq, hash);
+                return true;
+            }
+        }
+        let mut here = Before { seq, hash: Some(hash), chained };
+        match step {
+            Step::Next if !chained && before.chained => self.find(What::Unchained(seq), place()),
+            Step::Next | Step::Gap if !chained => self.report.unchained = Some(seq),
+            Step::Next if !before.chained && prev == Some(Hash::START) => {}
+            Step::Next if prev == Some(Hash::START) => self.find(What::Restarted(seq), place()),
+            Step::Next if !is_linked => self.doubt = Some((seq, place())),
+            Step::Next => {}
+            Step::Renumbered => {
+                self.find(What::Changed(before.seq + 1), place());
+                here = Before { seq: before.seq + 1, hash: None, chained };
+            }
+            Step::Gap => {}
+            Step::Stray if seq == before.seq => self.find(What::Doubled(seq), place()),
+            Step::Stray => self.find(What::Misplaced { found: seq, expected: before.seq + 1 }, place()),
+        }
+        // Lines that were no records have been told of.
+        if step == Step::Gap && seq - before.seq - 1 > strange {
+            self.find(What::Missing(before.seq + 1, seq - 1), place());
+        }
+        if step == Step::Stray {
+            return false;
+        }
+        self.stand(here.seq, hash);
+        self.before = Some(here);
+        true
+    }
+
+    fn stand(&mut self, seq: u64, hash: Hash) {
+        self.report.range = self.report.range.map(|(first, _)| (first, seq));
+        self.report.head = Some(hash);
+    }
+
+    /// The first record.
+    fn begin(&mut self, link: &Link, place: impl Fn() -> Place) {
+        match self.expected.from {
+            Some(from) if link.seq > from => self.find(What::Missing(from, link.seq - 1), place()),
+            None if link.seq > 1 => self.begins_late = Some((link.seq, link.prev)),
+            _ => {}
+        }
+        if link.prev.is_none() {
+            self.report.unchained = Some(link.seq);
+        } else if link.seq == 1 && link.prev != Some(Hash::START) {
+            self.find(What::Changed(1), place());
+        }
+    }
+
+    /// What a record says about the trail.
+    fn read(&mut self, link: &Link, bytes: &[u8], place: impl Fn() -> Place) {
+        if is_of_type(bytes, b"checkpoint") {
+            self.checkpoint(link, bytes, &place);
+        } else if is_of_type(bytes, b"removed") {
+            self.removed(link, bytes);
+        }
+        if self.kept.get(&link.seq).is_some_and(|kept| kept.line() != bytes) {
+            self.find(What::Rewritten(link.seq), place());
+        }
+    }
+
+    /// What there is to say, after the last line.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        if let Some((seq, place)) = self.doubt.take() {
+            self.find(What::Unlinked(seq), place);
+        }
+        let Some((_, last)) = self.report.range else {
+            self.find(What::Empty, None);
+            return self.report;
+        };
+        let is_record = serde_json::from_slice::<Typed>(&self.tail).is_ok_and(|tail| TYPES.contains(&&*tail.r#type));
+        if !is_record {
+            self.find(What::Unreadable(last), None);
+        }
+        let to = self.expected.to.unwrap_or(u64::MAX);
+        let known = self.kept.keys().copied().chain(self.expected.written).filter(|known| *known <= to).max();
+        if let Some(known) = known.filter(|known| *known > last) {
+            self.find(What::Cut { last, known }, None);
+        }
+        if let Some((first, _)) = self.begins_late {
+            // What no signature covers explains nothing: anybody can have added it.
+            let covered = self.report.last_checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.seq);
+            if self.explained.is_some_and(|explained| explained < covered) {
+                self.report.removed_before = Some(first);
+            } else {
+                self.find(What::BeginsLate(first), None);
+            }
+        }
+        if self.report.checkpoints == 0 {
+            let why = match (self.expected.keys.is_empty(), self.report.altered) {
+                (true, _) => "no key was given; say --key with what `cadfd key` printed where the trail was written",
+                (false, true) => return self.report,
+                (false, false) => "there is none in the range, or none of this key",
+            };
+            self.find(What::Unsigned(why), None);
+        }
+        self.report
+    }
+
+    fn checkpoint(&mut self, link: &Link, bytes: &[u8], place: &impl Fn() -> Place) {
+        let Some(checkpoint) = Checkpoint::read(bytes) else {
+            self.find(What::Garbled(link.seq), place());
+            return;
+        };
+        if !checkpoint.key.has_signed(&checkpoint) {
+            self.find(What::Forged(link.seq), place());
+        } else if self.expected.keys.is_empty() {
+            // Whoever can write the trail can also write a key into it.
+        } else if !self.expected.keys.contains(&checkpoint.key) {
+            self.find(What::OtherKey { seq: link.seq, key: checkpoint.key }, place());
+        } else {
+            if let Some(before) = &self.report.last_checkpoint {
+                let silence = checkpoint.at.as_second().saturating_sub(before.at.as_second());
+                let silence = u64::try_from(silence).unwrap_or(0);
+                self.report.longest_silence = self.report.longest_silence.max(silence);
+            }
+            self.report.checkpoints += 1;
+            self.report.last_checkpoint = Some(checkpoint);
+        }
+    }
+
+    /// Whether a record says why there are none before the first.
+    fn removed(&mut self, link: &Link, bytes: &[u8]) {
+        let Some((first, Some(prev))) = self.begins_late else { return };
+        let removed: Option<Removed> = serde_json::from_slice(bytes).ok();
+        if removed.is_some_and(|removed| removed.last + 1 == first && removed.head == prev.to_string()) {
+            self.explained = Some(link.seq);
+        }
+    }
+
+    fn find(&mut self, what: What, place: Place) {
+        self.report.altered |= what.is_alteration();
+        if self.report.findings.len() < MOST {
+            self.report.findings.push(Finding { what, place });
+        } else {
+            self.report.more += 1;
+        }
+    }
+}
+
+/// What is read of any record.
+#[derive(serde::Deserialize)]
+struct Typed {
+    r#type: String,
+}
+
+/// What is read of a record of retention's.
+#[derive(serde::Deserialize)]
+struct Removed {
+    last: u64,
+    head: String,
+}
+
+/// Whether a record's `type`, which stands right behind its place, is this.
+fn is_of_type(line: &[u8], wanted: &[u8]) -> bool {
+    const TYPE: &[u8] = b"\"type\":\"";
+    let Some(at) = line.iter().take(120).enumerate().filter(|(_, byte)| **byte == b',').find_map(|(at, _)| {
+        let rest = line.get(at + 1..)?;
+        rest.starts_with(TYPE).then_some(at + 1 + TYPE.len())
+    }) else {
+        return false;
+    };
+    line.get(at..).is_some_and(|rest| rest.starts_with(wanted) && rest.get(wanted.len()) == Some(&b'"'))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use aws_lc_rs::signature::Ed25519KeyPair;
+
+    use super::*;
+    use crate::checkpoint::Signer;
+    use crate::record::push_line;
+
+    fn signer(seed: u8) -> Signer {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        Signer::from_pkcs8(pair.to_pkcs8v1().unwrap().as_ref()).unwrap()
+    }
+
+    /// Records 1 to 8, of which 4 and 8 are checkpoints.
+    fn trail() -> Vec<Vec<u8>> {
+        let mut prev = Hash::START;
+        let line = |seq| {
+            let at = "2026-11-21T10:05:50.664365Z".parse().unwrap();
+            let rest = match seq % 4 {
+                0 => signer(7).sign(seq, &prev, at).rest_of_line(),
+                _ => format!(r#""type":"event","message_id":"m-{seq}","kind":"user"}}"#).into_bytes(),
+            };
+            let mut line = Vec::new();
+            prev = push_line(&mut line, seq, &prev, &rest);
+            line
+        };
+        (1..=8).map(line).collect()
+    }
+
+    fn expected() -> Expected {
+        Expected { keys: vec![signer(7).public()], ..Expected::default() }
+    }
+
+    fn verify(lines: &[Vec<u8>], expected: Expected) -> Report {
+        let mut verifier = Verifier::new(expected);
+        // As a reader gives them: split anew, whatever was done to their ends.
+        let text = lines.concat();
+        for (number, bytes) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+            verifier.line(Path::new("audit.log"), &Line { number, bytes });
+        }
+        verifier.finish()
+    }
+
+    fn found(lines: &[Vec<u8>]) -> Vec<What> {
+        verify(lines, expected()).findings.into_iter().map(|finding| finding.what).collect()
+    }
+
+    #[test]
+    fn nothing_is_found_in_what_was_not_touched() {
+        let report = verify(&trail(), expected());
+        assert_eq!(report.findings, []);
+        assert_eq!((report.records, report.range, report.checkpoints, report.uncovered()), (8, Some((1, 8)), 2, 0));
+        assert_eq!(report.head, Some(Hash::of(trail().last().unwrap())));
+    }
+
+    #[test]
+    fn every_changed_byte_is_found_and_its_record_named() {
+        let lines = trail();
+        for (which, line) in lines.iter().enumerate() {
+            for at in 0..line.len() {
+                for new in [line[at] ^ 0x01, line[at] ^ 0x20, line[at] ^ 0x80, b'\n', b' ', b'0'] {
+                    let mut changed = lines.clone();
+                    changed[which][at] = new;
+                    if new == line[at] {
+                        continue;
+                    }
+                    let report = verify(&changed, expected());
+                    assert!(report.is_altered(), "byte {at} of record {}: {report:?}", which + 1);
+                    let told = report.findings.iter().map(|finding| finding.what.to_string());
+                    let told: Vec<_> = told.collect();
+                    let seq = which + 1;
+                    let near = [seq.to_string(), (seq - 1).to_string(), (seq + 1).to_string()];
+                    let names = |text: &String| {
+                        text.split(|c: char| !c.is_ascii_digit()).any(|word| near.iter().any(|near| near == word))
+                    };
+                    assert!(told.iter().any(names), "byte {at} of record {seq}: {told:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_record_is_named_exactly() {
+        let mut lines = trail();
+        let at = lines[5].len() - 5;
+        lines[5][at] = b'X';
+        assert_eq!(found(&lines), [What::Changed(6)]);
+        let mut lines = trail();
+        // Within the hash it carries.
+        lines[5][30] = if lines[5][30] == b'0' { b'1' } else { b'0' };
+        assert_eq!(found(&lines), [What::Changed(6)]);
+        let mut lines = trail();
+        // Its number.
+        lines[5][7] = b'9';
+        assert_eq!(found(&lines), [What::Changed(6)]);
+    }
+
+    #[test]
+    fn records_removed_doubled_added_and_moved_are_found() {
+        let without = |gone: usize| {
+            let mut lines = trail();
+            lines.remove(gone - 1);
+            lines
+        };
+        assert_eq!(found(&without(6)), [What::Missing(6, 6)]);
+        assert_eq!(found(&without(1)), [What::BeginsLate(2)]);
+        // The last is missed only by who knows of it.
+        assert_eq!(found(&without(8)), []);
+        let knows = Expected { checkpoints: vec![Checkpoint::read(&trail()[7]).unwrap()], ..expected() };
+        assert_eq!(verify(&without(8), knows.clone()).findings[0].what, What::Cut { last: 7, known: 8 });
+        assert_eq!(verify(&trail(), knows).findings, []);
+        let written = Expected { written: Some(8), ..expected() };
+        assert_eq!(verify(&without(8), written).findings[0].what, What::Cut { last: 7, known: 8 });
+        let mut lines = trail();
+        lines.insert(6, lines[5].clone());
+        assert_eq!(found(&lines), [What::Doubled(6)]);
+        let mut lines = trail();
+        lines.swap(4, 5);
+        assert_eq!(found(&lines), [What::Missing(5, 5), What::Misplaced { found: 5, expected: 7 }]);
+        let mut lines = trail();
+        let mut added = Vec::new();
+        push_line(&mut added, 7, &Hash::of(&lines[5]), br#""type":"event","message_id":"forged"}"#);
+        lines.insert(6, added);
+        assert!(verify(&lines, expected()).is_altered());
+        let mut lines = trail();
+        lines.insert(3, b"hello\n".to_vec());
+        assert_eq!(found(&lines), [What::NoRecord(3)]);
+    }
+
+    #[test]
+    fn whoever_makes_the_chain_anew_has_no_key() {
+        let mut prev = Hash::START;
+        let forge = |(seq, old): (u64, Vec<u8>)| {
+            let rest = &old[old.windows(2).position(|two| two == b"\",").unwrap() + 2..old.len() - 1];
+            let rest = String::from_utf8_lossy(rest).replace("m-2", "m-x");
+            let mut line = Vec::new();
+            prev = push_line(&mut line, seq, &prev, rest.as_bytes());
+            line
+        };
+        let forged: Vec<_> = (1..).zip(trail()).map(forge).collect();
+        assert_eq!(found(&forged), [What::Forged(4), What::Forged(8)]);
+        let other = Expected { keys: vec![signer(8).public()], ..Expected::default() };
+        let report = verify(&trail(), other);
+        assert!(matches!(report.findings[0].what, What::OtherKey { seq: 4, .. }) && report.is_altered());
+        let report = verify(&trail(), Expected::default());
+        assert!(report.is_unsure(), "{report:?}");
+    }
+
+    #[test]
+    fn ranges_and_trails_of_earlier_versions() {
+        let from = |from, to| Expected { from: Some(from), to, ..expected() };
+        assert_eq!(verify(&trail(), from(3, Some(4))).range, Some((3, 4)));
+        assert_eq!(verify(&trail()[4..], from(5, None)).findings, []);
+        assert_eq!(verify(&trail()[4..], from(4, None)).findings[0].what, What::Missing(4, 4));
+        assert_eq!(verify(&trail(), from(9, None)).findings[0].what, What::Empty);
+        let mut lines = trail();
+        let old = |seq: u64| format!("{{\"seq\":{seq},\"type\":\"event\"}}\n").into_bytes();
+        lines[0] = old(1);
+        lines[1] = old(2);
+        // The chain takes hold of the last record before it.
+        let mut prev = Hash::of(&lines[1]);
+        for seq in 3..=8_u64 {
+            let rest = if seq == 8 {
+                signer(7).sign(8, &prev, "2026-11-21T10:05:50Z".parse().unwrap()).rest_of_line()
+            } else {
+                br#""type":"stop"}"#.to_vec()
+            };
+            let mut line = Vec::new();
+            prev = push_line(&mut line, seq, &prev, &rest);
+            lines[usize::try_from(seq).unwrap() - 1] = line;
+        }
+        let report = verify(&lines, expected());
+        assert_eq!((report.findings, report.unchained), (vec![], Some(2)));
+        lines[1] = b"{\"seq\":2,\"type\":\"evenX\"}\n".to_vec();
+        assert_eq!(found(&lines), [What::Changed(2)]);
+        lines.insert(4, old(5));
+        assert!(verify(&lines, expected()).is_altered());
+    }
+
+    #[test]
+    fn a_beginning_that_was_removed_is_told_by_the_trail_itself() {
+        let lines = trail();
+        let head = Hash::of(&lines[1]);
+        let mut prev = Hash::of(&lines[7]);
+        let mut more = Vec::new();
+        for seq in 9..=10_u64 {
+            let rest = if seq == 9 {
+                format!(r#""type":"removed","first":1,"last":2,"head":"{head}"}}"#).into_bytes()
+            } else {
+                signer(7).sign(10, &prev, "2026-11-21T10:05:50Z".parse().unwrap()).rest_of_line()
+            };
+            let mut line = Vec::new();
+            prev = push_line(&mut line, seq, &prev, &rest);
+            more.push(line);
+        }
+        let kept: Vec<_> = lines[2..].iter().chain(&more).cloned().collect();
+        let report = verify(&kept, expected());
+        assert_eq!((report.findings, report.removed_before), (vec![], Some(3)));
+        // Nothing covers the record that says so.
+        assert_eq!(found(&kept[..7]), [What::BeginsLate(3)]);
+        assert_eq!(found(&kept[1..]), [What::BeginsLate(4)]);
+    }
+}
