@@ -101,6 +101,8 @@ impl Contestant {
                 write_settings(dir.path(), &queue.vhost.transport_url(), rules, settings)?;
                 let mut command = Command::new(CADFD);
                 command.arg("--config").arg(dir.path().join("cadfd.toml")).arg("run");
+                // As packaging/cadfd.service and docker/Dockerfile start it.
+                command.env("MALLOC_ARENA_MAX", "2");
                 command
             }
         };

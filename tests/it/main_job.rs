@@ -63,7 +63,8 @@ fn captured_events_reach_trail_log_and_destinations() {
         assert_eq!(vhost.depth("cadfd.info").await, 0);
         daemon.stop().await;
         assert_whole(&site.trail(), &ids);
-        assert_eq!(site.trail().last().unwrap()["type"], "stop");
+        let ends: Vec<_> = site.trail().iter().rev().take(2).map(|record| record["type"].clone()).collect();
+        assert_eq!(ends, ["checkpoint", "stop"]);
     });
 }
 
@@ -486,6 +487,11 @@ fn the_trail_says_what_the_readme_promises_field_by_field() {
         );
         assert_eq!(of("reload"), json!({"type": "reload", "at": "a time", "rules": 0}));
         assert_eq!(of("stop"), json!({"type": "stop", "at": "a time", "cause": "SIGTERM"}));
-        assert_eq!(records.len(), 7, "and nothing else: {records:#?}");
+        let signature = of("checkpoint")["signature"].clone();
+        assert_eq!(
+            of("checkpoint"),
+            json!({"type": "checkpoint", "at": "a time", "key": "a key", "signature": signature})
+        );
+        assert_eq!(records.len(), 8, "and nothing else: {records:#?}");
     });
 }
