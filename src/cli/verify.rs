@@ -48,10 +48,10 @@ pub(super) fn verify(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let done = look(path, args).and_then(|(files, report)| {
         let mut out = io::stdout().lock();
         if args.json {
-            json(&mut out, &files, &report)?
+            json(&mut out, &files, &report)?;
         } else {
-            text(&mut out, &files, &report)?
-        };
+            text(&mut out, &files, &report)?;
+        }
         Ok(report)
     });
     match done {

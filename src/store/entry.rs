@@ -45,7 +45,9 @@ pub struct Entry {
 
 /// A record that knows its own place in the trail, and what is to be done about it: made within the transaction that
 /// gives the place.
-pub struct Seal(Box<dyn FnOnce(u64, &Hash) -> Entry + Send>);
+pub struct Seal(Make);
+
+type Make = Box<dyn FnOnce(u64, &Hash) -> Entry + Send>;
 
 impl Seal {
     /// `make` is given the record's number and the hash of the line before it. It must be quick: everything else

@@ -154,7 +154,9 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
     found.sort_by(|a, b| (a.first.seq, &a.path).cmp(&(b.first.seq, &b.path)));
     // Packed, but not yet removed: the crash came between. The plain one stands first.
     found.dedup_by(|later, earlier| {
-        later.kind == Kind::Zstd && later.path == PathBuf::from(format!("{}.zst", earlier.path.display()))
+        later.kind == Kind::Zstd
+            && later.path.extension().is_some_and(|end| end == "zst")
+            && later.path.with_extension("") == earlier.path
     });
     Ok(found)
 }

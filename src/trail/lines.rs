@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read as _};
 
-/// No record is longer: a message has at most [rabbitmq] max_body, a few MiB, of which each byte takes at most six.
+/// No record is longer: a message has at most `[rabbitmq] max_body`, a few MiB, of which each byte takes at most six.
 /// What is longer is given in parts, none of which is a record.
 const LONGEST: u64 = 256 << 20;
 

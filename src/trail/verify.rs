@@ -250,15 +250,15 @@ impl Verifier {
     }
 
     /// Looks at the next line of the file `path`.
-    pub fn line(&mut self, path: &Path, line: &Line<'_>) {
-        let place = || Some((path.to_owned(), line.number));
+    pub fn line(&mut self, path: &Path, given: &Line<'_>) {
+        let here = || Some((path.to_owned(), given.number));
         let last = self.before.map_or(0, |before| before.seq);
-        if !line.is_whole() {
-            self.find(What::Torn(last), place());
+        if !given.is_whole() {
+            self.find(What::Torn(last), here());
             return;
         }
-        let Some(link) = link_of(line.bytes) else {
-            self.find(What::NoRecord(last), place());
+        let Some(link) = link_of(given.bytes) else {
+            self.find(What::NoRecord(last), here());
             self.strange += 1;
             return;
         };
@@ -266,11 +266,11 @@ impl Verifier {
         if is_before || self.expected.to.is_some_and(|to| link.seq > to) {
             return;
         }
-        if self.follow(&link, Hash::of(line.bytes), place) {
-            self.read(&link, line.bytes, place);
+        if self.follow(&link, Hash::of(given.bytes), here) {
+            self.read(&link, given.bytes, here);
         }
         self.tail.clear();
-        self.tail.extend_from_slice(line.bytes);
+        self.tail.extend_from_slice(given.bytes);
         self.report.records += 1;
     }
 
@@ -308,15 +308,14 @@ impl Verifier {
         match step {
             Step::Next if !chained && before.chained => self.find(What::Unchained(seq), place()),
             Step::Next | Step::Gap if !chained => self.report.unchained = Some(seq),
-            Step::Next if !before.chained && prev == Some(Hash::START) => {}
-            Step::Next if prev == Some(Hash::START) => self.find(What::Restarted(seq), place()),
-            Step::Next if !is_linked => self.doubt = Some((seq, place())),
-            Step::Next => {}
+            Step::Next if prev == Some(Hash::START) && before.chained => self.find(What::Restarted(seq), place()),
+            // After records of an earlier version, of which the last was not at hand.
+            Step::Next if !is_linked && prev != Some(Hash::START) => self.doubt = Some((seq, place())),
+            Step::Next | Step::Gap => {}
             Step::Renumbered => {
                 self.find(What::Changed(before.seq + 1), place());
                 here = Before { seq: before.seq + 1, hash: None, chained };
             }
-            Step::Gap => {}
             Step::Stray if seq == before.seq => self.find(What::Doubled(seq), place()),
             Step::Stray => self.find(What::Misplaced { found: seq, expected: before.seq + 1 }, place()),
         }
