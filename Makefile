@@ -20,7 +20,7 @@ demo: ## RabbitMQ, cadfd, Jenkins, Slack: the captured events of a real Keystone
 	@cargo run --quiet --locked --example demo
 
 test: ## all tests, against private RabbitMQ nodes
-	@.ci/install
+	@.ci/install python3 openssl gzip
 	@.ci/rabbitmq-4
 	@.ci/promtool
 	@command -v systemd-analyze > /dev/null || .ci/install systemd

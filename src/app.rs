@@ -392,9 +392,9 @@ impl App {
     fn report(&self) {
         tracing::info!("intake: {}", self.status.snapshot());
         tracing::info!("names: {}", self.names.report());
-        if let Ok((quarantined, given_up)) = self.store.put_away() {
-            tracing::info!("put away: {quarantined} messages in quarantine, {given_up} deliveries given up");
-        }
+        let figures = self.store.figures();
+        let (quarantined, given_up) = (figures.quarantine.0, figures.given_up_rows);
+        tracing::info!("put away: {quarantined} messages in quarantine, {given_up} deliveries given up");
         let waiting: BTreeMap<_, _> = self.store.waiting().unwrap_or_default().into_iter().collect();
         let conditions = self.conditions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for (name, condition) in conditions.iter() {

@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 use serde_json::json;
 
 use super::client::{Client, Reply};
-use super::{Attempt, Destination, Outcome, Request, http, slack};
+use super::{Attempt, Destination, Outcome, Request, file, http, slack};
 use crate::finding::Finding;
 use crate::transport::skew;
 
@@ -37,6 +37,19 @@ pub struct Examined {
     pub skew: Option<SignedDuration>,
 }
 
+/// Whether a line could be appended.
+fn look(name: &str, file: &file::File) -> Finding {
+    let tried = format!("{name}: {}", file.path().display());
+    match file.try_open() {
+        Ok(()) => Finding::ok(tried, "can be written"),
+        Err(error) => Finding::problem(
+            tried,
+            error.to_string(),
+            "make its directory, and let the daemon's user write there; the service's sandbox wants ReadWritePaths= for it",
+        ),
+    }
+}
+
 impl Destination {
     /// Whether it can be reached and, of Jenkins, does what the rules ask of it. `name` is as in the settings. Ends
     /// within the destination's deadlines, Jenkins' for each request.
@@ -45,6 +58,7 @@ impl Destination {
             Self::Jenkins(jenkins) => jenkins.examine(name, uses).await,
             Self::Slack(slack) => slack.client.reach(name, slack.origin()).await,
             Self::Http(http) => http.client.reach(name, http.origin()).await,
+            Self::File(file) => Examined { findings: vec![look(name, file)], skew: None },
         };
         if uses.is_empty() {
             examined.findings.push(Finding::warning(
@@ -66,6 +80,7 @@ impl Destination {
                 return Finding::untried(tried, "not sent: a build is no message; job and right are tried");
             }
             Self::Slack(_) => Request::Slack(slack::Request { text, blocks: None }),
+            Self::File(_) => return Finding::untried(tried, "not sent: that it can be written was looked at"),
             Self::Http(http) if *http.method() == Method::POST => {
                 let body = http::Body::Json(json!({"test": true, "from": "cadfd doctor", "text": text}));
                 Request::Http(http::Request { body, ..http::Request::default() })

@@ -1,10 +1,11 @@
-//! What is done elsewhere: a Jenkins build, a Slack message, an HTTP call.
+//! What is done elsewhere: a Jenkins build, a Slack message, an HTTP call, a line in a file.
 //!
 //! Its promise: one attempt at one rendered request comes to exactly one [`Outcome`], within the destination's
 //! deadlines, and no secret is in it. When to try again, in which order and how often is the caller's business.
 
 mod client;
 mod examine;
+pub mod file;
 pub mod http;
 pub mod jenkins;
 pub mod log;
@@ -33,16 +34,19 @@ pub enum Request {
     Slack(slack::Request),
     /// A call of anything else that speaks HTTP.
     Http(http::Request),
+    /// A line in a file.
+    File(file::Request),
 }
 
 impl Request {
-    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`.
+    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Jenkins(_) => "jenkins",
             Self::Slack(_) => "slack",
             Self::Http(_) => "http",
+            Self::File(_) => "file",
         }
     }
 }
@@ -153,7 +157,7 @@ pub struct Limits {
     pub total_timeout: Duration,
     /// At most so many deliveries in so long; `None` is unlimited. Default: none, for Slack [`slack::RATE`].
     pub rate: Option<(u32, Duration)>,
-    /// At most so many attempts at once. Default 4, for Slack 1.
+    /// At most so many attempts at once. Default 4, for Slack and files 1.
     pub concurrency: usize,
     /// The delays between attempts. Default 5 s to 1 h.
     pub retry: retry::Schedule,
@@ -174,7 +178,7 @@ impl Default for Limits {
     }
 }
 
-/// Where requests go: one for each table `[jenkins.…]`, `[slack.…]`, `[http.…]` in the settings.
+/// Where requests go: one for each table `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]` in the settings.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them, and none is moved about")]
 pub enum Destination {
@@ -184,16 +188,19 @@ pub enum Destination {
     Slack(slack::Slack),
     /// An HTTP receiver.
     Http(http::Http),
+    /// A file.
+    File(file::File),
 }
 
 impl Destination {
-    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`.
+    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Jenkins(_) => "jenkins",
             Self::Slack(_) => "slack",
             Self::Http(_) => "http",
+            Self::File(_) => "file",
         }
     }
 
@@ -204,6 +211,7 @@ impl Destination {
             Self::Jenkins(jenkins) => jenkins.limits(),
             Self::Slack(slack) => slack.limits(),
             Self::Http(http) => http.limits(),
+            Self::File(file) => file.limits(),
         }
     }
 
@@ -214,6 +222,7 @@ impl Destination {
             (Self::Jenkins(jenkins), Request::Jenkins(request)) => jenkins.perform(request, &attempt).await,
             (Self::Slack(slack), Request::Slack(request)) => slack.perform(request, &attempt).await,
             (Self::Http(http), Request::Http(request)) => http.perform(request, &attempt).await,
+            (Self::File(file), Request::File(request)) => file.perform(request, &attempt).await,
             (_, request) => Outcome::given_up(format!(
                 "planned as {}, but its destination is now of kind {}: the settings changed since",
                 request.kind(),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::stage::{Phase, Stage};
 use crate::intake::State;
@@ -16,6 +16,9 @@ const STALLED: Duration = Duration::from_mins(2);
 
 /// How long the store may take to try whether it takes writes again.
 const PROBE: Duration = Duration::from_secs(2);
+
+/// How long what was found so is the answer for all who ask.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Whether the process and its loops live. `Err` says which does not; only a new start helps then.
 pub(super) fn lives(stage: &Stage) -> Result<String, String> {
@@ -53,24 +56,32 @@ pub(super) async fn is_ready(stage: &Stage) -> Result<String, String> {
     match intake.state {
         // At the start it is stopped until the store has been tried.
         State::Stopped | State::SinkNotReady => {
-            takes_writes(&scene.store).await?;
+            takes_writes(stage, &scene.store).await?;
             return Err("nothing is consumed yet; the store takes writes, so that it begins in a moment".to_owned());
         }
         State::Connecting { .. } | State::Connected { .. } | State::Waiting { .. } => {}
     }
     if scene.store.figures().failure.is_some() {
-        takes_writes(&scene.store).await?;
+        takes_writes(stage, &scene.store).await?;
     }
     Ok(intake.to_string())
 }
 
-/// Tries it. Only asked where there is doubt: it costs a write.
-async fn takes_writes(store: &Store) -> Result<(), String> {
-    match timeout(PROBE, store.probe()).await {
+/// Tries it, once in [`FRESH`] however many ask. Only asked where there is doubt: it costs a write.
+async fn takes_writes(stage: &Stage, store: &Store) -> Result<(), String> {
+    let mut tried = stage.tried.lock().await;
+    if let Some((at, found)) = &*tried
+        && at.elapsed() < FRESH
+    {
+        return found.clone();
+    }
+    let found = match timeout(PROBE, store.probe()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the store has not answered for {PROBE:?}: the disk of [state] dir is slow")),
-    }
+    };
+    *tried = Some((Instant::now(), found.clone()));
+    found
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::rule::RuleTable;
 use crate::store::Store;
@@ -58,6 +59,8 @@ pub struct Stage {
     phase: ArcSwap<Phase>,
     scene: ArcSwapOption<Scene>,
     parts: Arc<Parts>,
+    /// Whether the store took a write, and when that was tried.
+    pub(super) tried: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Default for Stage {
@@ -67,6 +70,7 @@ impl Default for Stage {
             phase: ArcSwap::from_pointee(Phase::Starting("it has just begun".to_owned())),
             scene: ArcSwapOption::empty(),
             parts: Arc::default(),
+            tried: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `[jenkins.…]`, `[slack.…]` and `[http.…]`.
+//! `[jenkins.…]`, `[slack.…]`, `[http.…]` and `[file.…]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::action::http::Auth;
-use crate::action::{BuildError, ClientSettings, Limits, http, jenkins, slack};
+use crate::action::{BuildError, ClientSettings, Limits, file, http, jenkins, slack};
 use crate::retry::Schedule;
 use crate::secret::Secret;
 
 use super::node::Value;
 use super::section::Section;
-use super::{Destination, HOUR, SECOND, YEAR, longest_last};
+use super::{Destination, HOUR, SECOND, YEAR, absolute, longest_last};
 
 /// All destinations by their full names.
 pub(super) fn read(root: &Section<'_>) -> BTreeMap<String, Destination> {
@@ -33,6 +33,7 @@ pub(super) fn read(root: &Section<'_>) -> BTreeMap<String, Destination> {
     add("jenkins", |section| Some(Destination::Jenkins(jenkins(section))));
     add("slack", |section| Some(Destination::Slack(slack(section))));
     add("http", |section| Some(Destination::Http(http(section))));
+    add("file", |section| Some(Destination::File(file(section))));
     all
 }
 
@@ -81,6 +82,14 @@ fn http(section: &Section<'_>) -> http::Settings {
         client: client(section),
         limits: limits(section, &Limits::default()),
     }
+}
+
+fn file(section: &Section<'_>) -> file::Settings {
+    if section.get("path").is_none() {
+        section.problem("`path` is missing: which file?");
+    }
+    let path = absolute(section, "path", "/var/log/cadfd/lines.log");
+    file::Settings { path, limits: patience(section, &file::default_limits()) }
 }
 
 fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
@@ -133,17 +142,22 @@ fn client(section: &Section<'_>) -> ClientSettings {
 
 fn limits(section: &Section<'_>, default: &Limits) -> Limits {
     let short = SECOND / 100..=HOUR;
+    Limits {
+        connect_timeout: section.duration("connect_timeout", short.clone(), default.connect_timeout),
+        total_timeout: section.duration("timeout", short, default.total_timeout),
+        rate: section.rate("rate", default.rate),
+        concurrency: usize::try_from(section.integer("concurrency", 1..=256, default.concurrency as u64)).unwrap_or(1),
+        ..patience(section, default)
+    }
+}
+
+/// Only how it is tried again, and for how long.
+fn patience(section: &Section<'_>, default: &Limits) -> Limits {
     let retry = Schedule {
-        first: section.duration("retry_first", short.clone(), default.retry.first),
+        first: section.duration("retry_first", SECOND / 100..=HOUR, default.retry.first),
         max: section.duration("retry_max", SECOND / 100..=24 * HOUR, default.retry.max),
     };
     longest_last(section, "retry_first", "retry_max", &retry);
-    Limits {
-        connect_timeout: section.duration("connect_timeout", short.clone(), default.connect_timeout),
-        total_timeout: section.duration("timeout", short.clone(), default.total_timeout),
-        rate: section.rate("rate", default.rate),
-        concurrency: usize::try_from(section.integer("concurrency", 1..=256, default.concurrency as u64)).unwrap_or(1),
-        retry,
-        give_up_after: section.duration("give_up_after", Duration::ZERO..=YEAR, default.give_up_after),
-    }
+    let give_up_after = section.duration("give_up_after", Duration::ZERO..=YEAR, default.give_up_after);
+    Limits { retry, give_up_after, ..default.clone() }
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{self, http, jenkins, slack};
+use crate::action::{self, file, http, jenkins, slack};
 use crate::audit;
 use crate::intake;
 use crate::retry::Schedule;
@@ -81,6 +81,8 @@ pub enum Destination {
     Slack(slack::Settings),
     /// `[http.…]`
     Http(http::Settings),
+    /// `[file.…]`
+    File(file::Settings),
 }
 
 impl Destination {
@@ -93,6 +95,7 @@ impl Destination {
             Self::Jenkins(settings) => action::Destination::Jenkins(jenkins::Jenkins::new(settings)?),
             Self::Slack(settings) => action::Destination::Slack(slack::Slack::new(settings)?),
             Self::Http(settings) => action::Destination::Http(http::Http::new(settings)?),
+            Self::File(settings) => action::Destination::File(file::File::new(settings)),
         })
     }
 }

@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use crate::action::{jenkins, log::LineFormat};
 use crate::event::Outcome;
 use crate::rule::{
-    Act, Globs, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, Rule, RuleTable, SlackAct, Subject, Verdict,
-    sample,
+    Act, FileAct, Globs, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, Rule, RuleTable, SlackAct, Subject,
+    Verdict, sample,
 };
 use crate::template::{Condition, JsonLeaf, Place as Target, Template, TemplateError, nearest};
 
@@ -139,7 +139,7 @@ impl Reader<'_> {
         let is_final = section.boolean("final", false);
         let enabled = section.boolean("enabled", true);
         let actions = self.actions();
-        let silent = ["log", "jenkins", "slack", "http"].iter().all(|kind| section.get(kind).is_none());
+        let silent = ["log", "jenkins", "slack", "http", "file"].iter().all(|kind| section.get(kind).is_none());
         if silent && !is_final && enabled {
             section.problem("this rule does nothing: it has no action, such as [[rule.log]], and is not `final`");
         }
@@ -191,6 +191,7 @@ impl Reader<'_> {
         add("jenkins", &|section| Some(Act::Jenkins(jenkins(section, self.to(section, "jenkins")?)?)));
         add("slack", &|section| Some(Act::Slack(slack(section, self.to(section, "slack")?))));
         add("http", &|section| Some(Act::Http(http(section, self.to(section, "http")?))));
+        add("file", &|section| Some(Act::File(file(section, self.to(section, "file")?))));
         actions.sort_by(|a, b| a.0.cmp(&b.0));
         actions.into_iter().map(|(_, act)| act).collect()
     }
@@ -267,6 +268,10 @@ fn http(section: &Section<'_>, to: String) -> HttpAct {
     };
     let (path, query) = (template(section, "path", Target::Path), templates(section, "query"));
     HttpAct { to, path, query, body }
+}
+
+fn file(section: &Section<'_>, to: String) -> FileAct {
+    FileAct { to, line: template(section, "line", Target::Text) }
 }
 
 fn template(section: &Section<'_>, key: &str, target: Target) -> Option<Template> {

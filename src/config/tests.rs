@@ -103,7 +103,10 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     let full = write(dir.path(), "full.toml", &switched_on, &shipped);
     assert_eq!(plain.intake, full.intake);
     assert_eq!((plain.bounds, plain.audit, plain.daemon), (full.bounds, full.audit, full.daemon));
-    assert_eq!(full.destinations.keys().collect::<Vec<_>>(), ["http.inventory", "jenkins.ci", "slack.ops"]);
+    assert_eq!(
+        full.destinations.keys().collect::<Vec<_>>(),
+        ["file.custody", "http.inventory", "jenkins.ci", "slack.ops"]
+    );
     assert_eq!((plain.names, plain.admin), (full.names, full.admin));
     assert_eq!(plain.keystone, None);
     let keystone = full.keystone.unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Subject;
 use crate::action::log::{self, LineFormat};
-use crate::action::{Request, http, jenkins, slack};
+use crate::action::{Request, file, http, jenkins, slack};
 use crate::template::{Fields, JsonLeaf, Template, TemplateError, View};
 use crate::text::one_line;
 
@@ -22,6 +22,8 @@ pub enum Act {
     Slack(SlackAct),
     /// An HTTP call.
     Http(HttpAct),
+    /// A line in a file.
+    File(FileAct),
 }
 
 /// `[[rule.log]]`
@@ -68,6 +70,15 @@ pub struct HttpAct {
     pub query: Vec<(String, Template)>,
     /// What is sent.
     pub body: HttpBody,
+}
+
+/// `[[rule.file]]`
+#[derive(Debug)]
+pub struct FileAct {
+    /// The destination: `file.checkpoints`.
+    pub to: String,
+    /// The line; `None` for the normalised event as JSON.
+    pub line: Option<Template>,
 }
 
 /// The body of an HTTP call.
@@ -144,6 +155,7 @@ impl Act {
             Self::Jenkins(act) => &act.to,
             Self::Slack(act) => &act.to,
             Self::Http(act) => &act.to,
+            Self::File(act) => &act.to,
         }
     }
 
@@ -180,6 +192,13 @@ impl Act {
                 };
                 Ok(Request::Http(http::Request { path, query: render_all(&act.query, &view())?, body }))
             }
+            Self::File(act) => {
+                let line = match &act.line {
+                    Some(line) => one_line(&line.render(&view())?).into_owned(),
+                    None => log::line(subject.event(), LineFormat::Json, false),
+                };
+                Ok(Request::File(file::Request { line }))
+            }
         }
     }
 
@@ -194,7 +213,7 @@ impl Act {
         };
         let mut found = BTreeMap::new();
         match self {
-            Self::Log(LogAct::Format(_)) => {}
+            Self::Log(LogAct::Format(_)) | Self::File(_) => {}
             Self::Log(LogAct::Template(text)) => drop(found.insert("text", text.mistakes(fields))),
             Self::Jenkins(act) => drop(found.insert("parameters", all(&act.parameters))),
             Self::Slack(act) => {
@@ -210,6 +229,9 @@ impl Act {
                     HttpBody::Event | HttpBody::None => {}
                 }
             }
+        }
+        if let Self::File(FileAct { line: Some(line), .. }) = self {
+            found.insert("line", line.mistakes(fields));
         }
         found.retain(|_, mistakes: &mut Vec<String>| !mistakes.is_empty());
         found

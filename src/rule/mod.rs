@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 
-pub use act::{Act, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
+pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
 pub use matcher::{GlobError, Globs};
 
 use crate::action::Request;

@@ -11,6 +11,9 @@ use crate::chain::Hash;
 use super::seen::Seen;
 use super::{Follower, Position};
 
+/// A row's bytes beside its request or its message: the row itself, its indexes.
+pub(super) const ROW_BYTES: usize = 256;
+
 /// Rows and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -51,7 +54,7 @@ pub(super) struct Books {
     pub(super) log_seq: u64,
     pub(super) waiting: HashMap<String, Tally>,
     pub(super) given_up: Tally,
-    pub(super) quarantine_bytes: u64,
+    pub(super) quarantine: Tally,
     pub(super) backlog_bytes: u64,
     pub(super) seen: Seen,
     pending: VecDeque<Pending>,
@@ -77,15 +80,13 @@ impl Books {
             log_seq: meta("log_seq")?.unwrap_or(0),
             waiting: HashMap::new(),
             given_up: Tally::default(),
-            quarantine_bytes: 0,
+            quarantine: Tally::default(),
             backlog_bytes: 0,
             seen: Seen::load(connection)?,
             pending: VecDeque::new(),
             marks_changed: false,
         };
         books.count_outbox(connection)?;
-        books.quarantine_bytes =
-            connection.query_row("SELECT coalesce(sum(length(body)), 0) FROM quarantine", [], |row| row.get(0))?;
         let sql = "SELECT last, length(lines) + octet_length(log), logs FROM trail ORDER BY last";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
@@ -95,8 +96,11 @@ impl Books {
         Ok(books)
     }
 
-    /// Counts the deliveries anew: the command line changed them.
+    /// Counts deliveries and quarantine anew: the command line changed them.
     pub(super) fn count_outbox(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM quarantine";
+        let (rows, bytes): (u64, u64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        self.quarantine = Tally { rows, bytes: bytes + rows * ROW_BYTES as u64 };
         self.waiting.clear();
         self.given_up = Tally::default();
         let mut statement =

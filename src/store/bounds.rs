@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::NewDelivery;
+use super::books::ROW_BYTES;
 use super::command::Notice;
 use super::figures::Loss;
 use super::work::Work;
@@ -105,13 +106,13 @@ impl Work<'_> {
 
     fn trim_quarantine(&mut self) -> rusqlite::Result<()> {
         let mut dropped = 0;
-        while self.books.quarantine_bytes > self.bounds.quarantine_max_bytes {
+        while self.books.quarantine.bytes > self.bounds.quarantine_max_bytes {
             let mut statement = self.tx.prepare_cached(
                 "DELETE FROM quarantine WHERE n = (SELECT min(n) FROM quarantine) RETURNING length(body)",
             )?;
             let mut rows = statement.query([])?;
             let Some(row) = rows.next()? else { break };
-            self.books.quarantine_bytes = self.books.quarantine_bytes.saturating_sub(row.get(0)?);
+            self.books.quarantine.take(row.get::<_, u64>(0)? + ROW_BYTES as u64);
             dropped += 1;
         }
         self.note_dropped("quarantined_messages", dropped, "[outbox] quarantine_max_bytes")

@@ -16,8 +16,8 @@ pub struct Figures {
     pub waiting: BTreeMap<String, (u64, u64)>,
     /// Deliveries that were given up and are kept.
     pub given_up_rows: u64,
-    /// Bytes of the messages in quarantine.
-    pub quarantine_bytes: u64,
+    /// Messages in quarantine, and their bytes.
+    pub quarantine: (u64, u64),
     /// Bytes of the records that wait for the audit file or for standard output.
     pub backlog_bytes: u64,
     /// The last record's number.
@@ -64,7 +64,7 @@ impl Shown {
         let mut figures = Figures {
             waiting: BTreeMap::new(),
             given_up_rows: 0,
-            quarantine_bytes: 0,
+            quarantine: (0, 0),
             backlog_bytes: 0,
             last_seq: 0,
             file_seq: 0,
@@ -123,7 +123,7 @@ impl Shown {
 impl Figures {
     fn copy(&mut self, books: &Books) {
         self.given_up_rows = books.given_up.rows;
-        self.quarantine_bytes = books.quarantine_bytes;
+        self.quarantine = (books.quarantine.rows, books.quarantine.bytes);
         self.backlog_bytes = books.backlog_bytes;
         self.last_seq = books.next_seq.saturating_sub(1);
         self.file_seq = books.file_seq;

@@ -385,15 +385,6 @@ impl Store {
         outbox::delayed(&reads, destination).map_err(|error| unreadable(&self.dir, &error))
     }
 
-    /// How many messages are in quarantine, and how many deliveries were given up and kept. Blocks.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn put_away(&self) -> Result<(u64, u64), StoreError> {
-        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        outbox::put_away(&reads).map_err(|error| unreadable(&self.dir, &error))
-    }
-
     /// How many deliveries wait, by destination. Blocks.
     ///
     /// # Errors

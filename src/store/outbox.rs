@@ -94,11 +94,6 @@ pub(super) fn delayed(connection: &Connection, destination: &str) -> rusqlite::R
     statement.query_map([destination], |row| row.get(0))?.collect()
 }
 
-pub(super) fn put_away(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let sql = "SELECT (SELECT count(*) FROM quarantine), (SELECT count(*) FROM delivery WHERE state = 1)";
-    connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-}
-
 /// Whether a delivery still waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

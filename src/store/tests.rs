@@ -203,7 +203,7 @@ async fn the_command_line_retries_and_discards_beside_the_daemon() {
 #[tokio::test]
 async fn undecodable_messages_are_told_apart_by_the_brokers_word() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir, Bounds { quarantine_max_bytes: 8, ..Bounds::default() });
+    let store = open(&dir, Bounds { quarantine_max_bytes: 600, ..Bounds::default() });
     let bad = |redelivered| Entry {
         key: Key::Unreadable { digest: "d".into(), redelivered },
         unreadable: Some(Unreadable {
@@ -224,6 +224,11 @@ async fn undecodable_messages_are_told_apart_by_the_brokers_word() {
     store.put(&session, vec![bad(false), bad(false)]).await.unwrap();
     assert_eq!(outbox.quarantine().unwrap().len(), 2, "the oldest went, to stay within the bound");
     assert!(lines(&store).concat().contains(r#""what":"quarantined_messages","count":1"#));
+    // Empty ones take room as well; and what the command line discards makes room.
+    assert_eq!(store.figures().quarantine, (2, 2 * 259));
+    outbox.discard_quarantine(&[]).unwrap();
+    store.put(&session, vec![bad(false)]).await.unwrap();
+    assert_eq!(store.figures().quarantine, (1, 259));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::books::{Books, Pending};
+use super::books::{Books, Pending, ROW_BYTES};
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice};
 use super::figures::Loss;
@@ -19,9 +19,6 @@ use crate::chain::Hash;
 
 /// What the probe writes and leaves there: about what a batch of ordinary messages needs.
 const PROBE_BYTES: usize = 1 << 20;
-
-/// A delivery's bytes beside its request: the row, its indexes.
-const ROW_BYTES: usize = 256;
 
 /// One transaction under way.
 pub(super) struct Work<'a> {
@@ -235,7 +232,7 @@ impl Work<'_> {
         )?;
         let at = self.now.as_millisecond();
         statement.execute(params![digest, at, queue, exchange, routing_key, reason, size, body])?;
-        self.books.quarantine_bytes += body.len() as u64;
+        self.books.quarantine.add((body.len() + ROW_BYTES) as u64);
         let what = format!("quarantine {queue}");
         let text = format!("put into quarantine, from {queue}: {reason}; see cadfd outbox list --quarantine");
         self.notices.push(Notice { what, text });

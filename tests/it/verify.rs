@@ -150,13 +150,17 @@ fn checkpoints_go_where_a_rule_sends_them() {
     run_test(async || {
         let mut ground = Ground::new().await;
         let witness = Receiver::start().await;
+        let custody = ground.site.path("custody.jsonl");
         ground.site = ground
             .site
             .variable(EVERY, "1s")
-            .settings(&format!("[http.witness]\nurl = \"{}/\"\n", witness.url()))
+            .settings(&format!(
+                "[http.witness]\nurl = \"{}/\"\n[file.custody]\npath = {custody:?}\n",
+                witness.url()
+            ))
             .rules(
                 "[[rule]]\nname = \"elsewhere\"\nevent_type = \"cadfd.checkpoint.created\"\n[[rule.http]]\nto = \"witness\"\n\
-                 json = { line = \"{{ payload.line }}\" }\n[[rule.log]]\ntext = \"signed up to {{ payload.seq }}\"\n",
+                 json = { line = \"{{ payload.line }}\" }\n[[rule.file]]\nline = \"{{ payload.line }}\"\n[[rule.log]]\ntext = \"signed up to {{ payload.seq }}\"\n",
             );
         let mut daemon = ground.site.consuming().await;
         ground.publish(1).await;
@@ -170,6 +174,10 @@ fn checkpoints_go_where_a_rule_sends_them() {
             witness.calls().iter().map(|call| call.json()["line"].as_str().unwrap().to_owned()).collect();
         let trail = fs::read_to_string(ground.site.audit_path()).unwrap();
         assert!(lines.iter().all(|line| trail.contains(&format!("{line}\n"))), "{lines:?}\n{trail}");
+        let in_file = fs::read_to_string(&custody).unwrap();
+        assert!(lines.iter().all(|line| in_file.contains(&format!("{line}\n"))), "{lines:?}\n{in_file}");
+        let output = ground.site.cadfd(&["verify", "--checkpoints", custody.to_str().unwrap()]).await;
+        assert!(output.status.success(), "{}", told(&output));
         let kept = ground.site.state_dir().join("witness.jsonl");
         fs::write(&kept, lines.join("\n")).unwrap();
         let output = ground.site.cadfd(&["verify", "--checkpoints", kept.to_str().unwrap()]).await;

@@ -22,9 +22,8 @@ fn store(page: &mut Page, scene: &Scene, figures: &Figures) {
     page.counter("store_failed_commits", "Transactions that could not be written and left no trace", figures.commits.1);
     let size = scene.store.files().filter_map(|file| size(&file)).sum::<u64>();
     page.gauge("store_size_bytes", "The store's files in [state] dir", size);
-    page.gauge("quarantine_size_bytes", "Messages in quarantine", figures.quarantine_bytes);
-    let kept = scene.store.put_away().ok().map(|(quarantined, _)| (Labels::new(), quarantined));
-    page.gauges("quarantine_messages", "Messages in quarantine; absent while the store cannot be read", kept);
+    page.gauge("quarantine_size_bytes", "Messages in quarantine", figures.quarantine.1);
+    page.gauge("quarantine_messages", "Messages in quarantine", figures.quarantine.0);
     let dropped = ["given_up_deliveries", "quarantined_messages", "log_lines"]
         .map(|what| (label("what", what), figures.dropped.get(what).copied().unwrap_or(0)));
     page.counters("dropped", "What a bound of the settings made cadfd drop", dropped);
