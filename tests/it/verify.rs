@@ -213,3 +213,48 @@ fn a_key_that_was_given_is_used_or_refused() {
         assert!(daemon.log().contains("holds no Ed25519 private key"), "{}", daemon.log());
     });
 }
+
+#[test]
+fn trails_of_every_version_are_read() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trail");
+    let key = samples.join("version-2.pub");
+    let run = |sample: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cadfd"));
+        command.arg("verify").arg("--key").arg(&key).arg(samples.join(sample)).output().unwrap()
+    };
+    // There was no chain: nobody can tell, and it says why.
+    let output = run("version-1.log");
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(
+        told(&output).contains("records 1 to 40 ") && told(&output).contains("those up to 40 "),
+        "{}",
+        told(&output)
+    );
+    let output = run("version-2.log");
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    // Cut, it is the same file no longer; the sample itself must not be touched.
+    let text = fs::read(samples.join("version-2.log")).unwrap();
+    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 11);
+}
+
+#[test]
+fn every_member_of_every_record_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/TRAIL.md")).unwrap();
+    for record_type in cadfd::record::TYPES {
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{record_type}` |")));
+        let section = docs.split("\n### ").find(|section| section.starts_with(&format!("`{record_type}`")));
+        assert!(row.is_some() || section.is_some(), "{record_type} is not in docs/TRAIL.md");
+    }
+    for key in cadfd::event::KEYS {
+        assert!(docs.contains(&format!("`{key}`")), "{key}");
+    }
+    for sample in ["version-1.log", "version-2.log"] {
+        let text = fs::read_to_string(root.join("tests/data/trail").join(sample)).unwrap();
+        for record in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            for key in record.as_object().unwrap().keys() {
+                assert!(docs.contains(&format!("`{key}`")), "{key} of {}", record["type"]);
+            }
+        }
+    }
+}
