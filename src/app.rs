@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::action;
 use crate::admin::{self, Admin, Phase, Scene};
 use crate::audit::key::{self, SignerError};
-use crate::audit::{AuditError, AuditFile, Followers, Output};
+use crate::audit::{AuditError, AuditFile, Cover, Desk, Followers, Output, Upkeep};
 use crate::checkpoint::Signer;
 use crate::config::{Config, Destination, Problems};
 use crate::intake;
@@ -31,6 +31,9 @@ use crate::worker::{Conditions, Order, Worker};
 
 /// How long the audit file and standard output may take to write what is committed, at a stop.
 const FLUSH: Duration = Duration::from_secs(10);
+
+/// How long the upkeep of the rotated files may take to end: it stops within a piece of its work.
+const UPKEEP: Duration = Duration::from_secs(3);
 
 /// What a stop takes at most beside `stop_timeout`: the intake's end and [`FLUSH`], and time for the disk.
 const STOP: Duration = Duration::from_secs(30);
@@ -213,6 +216,8 @@ struct App {
     names: Arc<Names>,
     pipeline: Arc<Pipeline>,
     followers: Followers,
+    desk: Arc<Desk>,
+    upkeep: Upkeep,
     signer: Arc<Signer>,
     checkpoints: Task<Duration>,
     intake: Task<bool>,
@@ -228,7 +233,8 @@ impl App {
         let destinations = build(&config.destinations)?;
         let Disks { store, file, last, signer } = disks;
         let Standard { output, colour } = standard;
-        let followers = Followers::start(&store, config.audit.path.clone(), file, last, output)?;
+        let desk = Desk::new(&config.audit.path, config.audit.rotation.clone(), store.position().file_seq);
+        let followers = Followers::start(&store, &desk, file, last, output)?;
         let names = Arc::new(Names::open(Arc::clone(&store))?);
         ask(&names, &config)?;
         names.tidy(config.names.keep_deleted);
@@ -246,6 +252,8 @@ impl App {
             key: &signer.public().to_string(),
         };
         pipeline.note(&record).await;
+        let watch = admin.stage().parts().watch("the trail's upkeep");
+        let upkeep = Upkeep::start(&desk, &store, cover(&store, &pipeline, &signer), watch)?;
         let checkpoints = checkpoints(&pipeline, &signer, &admin, config.audit.checkpoint_every);
         let mut workers = BTreeMap::new();
         for (name, destination) in destinations {
@@ -259,6 +267,8 @@ impl App {
             names,
             pipeline,
             followers,
+            desk,
+            upkeep,
             signer,
             checkpoints,
             intake,
@@ -299,6 +309,7 @@ impl App {
             return;
         }
         self.store.set_bounds(config.bounds.clone());
+        self.desk.set_rotation(config.audit.rotation.clone());
         self.checkpoints.orders.send_replace(config.audit.checkpoint_every);
         self.pipeline.set_rules(Arc::clone(&config.rules), own_events(&config));
         self.names.tidy(config.names.keep_deleted);
@@ -337,6 +348,8 @@ impl App {
             intake: Arc::clone(&self.status),
             conditions: Arc::clone(&self.conditions),
             followers: self.followers.health(),
+            trail: Arc::clone(&self.desk),
+            checkpoint_every: self.config.audit.checkpoint_every,
             audit_path: self.config.audit.path.clone(),
             rules: Arc::clone(&self.config.rules),
             queues: self.config.intake.queues.clone(),
@@ -420,6 +433,11 @@ impl App {
         for task in self.workers.into_values() {
             ended(task.handle).await;
         }
+        // What it keeps in the trail comes before the end of it.
+        let upkeep = self.upkeep;
+        if !tokio::task::spawn_blocking(move || upkeep.finish(UPKEEP)).await.unwrap_or(false) {
+            tracing::warn!("the upkeep of the rotated files did not end in time; it goes on after the next start");
+        }
         drop(self.checkpoints.orders);
         ended(self.checkpoints.handle).await;
         self.pipeline.note(&Record::Stop { at: Timestamp::now(), cause }).await;
@@ -482,6 +500,18 @@ fn checkpoints(pipeline: &Arc<Pipeline>, signer: &Arc<Signer>, admin: &Admin, ev
         }
     });
     Task { orders, handle }
+}
+
+/// Keeps a record of the upkeep's together with a checkpoint of it; for a thread that may wait.
+fn cover(store: &Arc<Store>, pipeline: &Arc<Pipeline>, signer: &Arc<Signer>) -> Cover {
+    let (store, pipeline, signer) = (Arc::clone(store), Arc::clone(pipeline), Arc::clone(signer));
+    let runtime = tokio::runtime::Handle::current();
+    Box::new(move |record| {
+        runtime.block_on(async {
+            store.note(record).await?;
+            pipeline.checkpoint(&signer).await
+        })
+    })
 }
 
 fn take_in(

@@ -108,7 +108,10 @@ impl Pipeline {
         });
         let kept = self.store.seal(seal).await;
         match &kept {
-            Ok(()) => self.recovered(),
+            Ok(()) => {
+                self.counted().last_checkpoint = Some(Timestamp::now());
+                self.recovered();
+            }
             Err(error) => self.trouble(error),
         }
         kept

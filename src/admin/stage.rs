@@ -41,6 +41,10 @@ pub struct Scene {
     pub conditions: Conditions,
     /// Who writes the audit file and standard output.
     pub followers: Arc<audit::Health>,
+    /// The files of the trail and their disks.
+    pub trail: Arc<audit::Desk>,
+    /// How often the trail is signed.
+    pub checkpoint_every: Duration,
     /// The audit file.
     pub audit_path: PathBuf,
     /// The rules in force.

@@ -1,16 +1,24 @@
 //! One open audit file: found again, repaired, appended to.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::Deserialize;
+
+use super::rotation::{PACKED, Rotation, directory, rotated_name, sync_directory, with_end};
 use crate::chain::Hash;
 use crate::record;
 use crate::store::{Last, Position, may_pass};
 
 /// Bytes read at a time while looking for the end of the last whole line.
 const CHUNK: u64 = 64 << 10;
+
+/// No first line is looked at beyond this.
+const LONGEST: u64 = 256 << 20;
 
 /// Why the audit file cannot be used. Each says the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,36 @@ impl AuditError {
     }
 }
 
+/// Why the audit file is not rotated: records go on into it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RotateError {
+    /// An error of input or output.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file, or what it was to be called.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// There is a file of that name.
+    #[error("{0} is there already; look where it comes from and move it away")]
+    Taken(PathBuf),
+    /// Somebody else writes to it, or the first line was changed.
+    #[error("{0} is not as cadfd wrote it; look at it, and move it away yourself")]
+    Strange(PathBuf),
+    /// Somebody moved it at this very moment.
+    #[error("{0} was moved by somebody else at the same time")]
+    Moved(PathBuf),
+}
+
+/// The first record of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct First {
+    seq: u64,
+    /// Its time, or else when the file was opened.
+    at: Timestamp,
+}
+
 /// An audit file open for appending, with its lock.
 #[derive(Debug)]
 pub struct AuditFile {
@@ -46,6 +84,8 @@ pub struct AuditFile {
     file: File,
     /// Up to here everything is on disk.
     len: u64,
+    /// Its first record, unless it has none, or another first line.
+    first: Option<First>,
     /// Its last record.
     last: Option<u64>,
     /// The hash of the last line that was there when it was opened.
@@ -66,7 +106,7 @@ impl AuditFile {
         let options = OpenOptions::new().read(true).append(true).create(true).mode(0o640).clone();
         let opened = Self::repaired(path, &options)?;
         // The name must survive a power cut as well as the content.
-        opened.sync_directory()?;
+        sync_directory(path).map_err(|source| AuditError::Io { path: directory(path).to_owned(), source })?;
         Ok(opened)
     }
 
@@ -88,7 +128,8 @@ impl AuditFile {
         }
         // Whoever wrote it may have been killed before its own sync, and what stands here is soon gone from the store.
         file.sync_data().map_err(io)?;
-        Ok(Self { path: path.to_owned(), file, len, last, hash, id: (metadata.dev(), metadata.ino()) })
+        let first = first_record(&file).map_err(io)?;
+        Ok(Self { path: path.to_owned(), file, len, first, last, hash, id: (metadata.dev(), metadata.ino()) })
     }
 
     /// The last record that was written before `position` was kept or since, in this file or in the one it was
@@ -116,7 +157,7 @@ impl AuditFile {
 
     /// The file in the same directory with this device and inode: a rename keeps them.
     fn sibling(&self, (dev, ino): (u64, u64)) -> Result<Option<PathBuf>, AuditError> {
-        let dir = self.directory();
+        let dir = directory(&self.path);
         let io = |source| AuditError::Io { path: dir.to_owned(), source };
         for entry in fs::read_dir(dir).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -128,20 +169,15 @@ impl AuditFile {
         Ok(None)
     }
 
-    fn directory(&self) -> &Path {
-        self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
-
-    fn sync_directory(&self) -> Result<(), AuditError> {
-        let synced = File::open(self.directory()).and_then(|dir| dir.sync_all());
-        synced.map_err(|source| AuditError::Io { path: self.directory().to_owned(), source })
-    }
-
-    /// Appends whole lines, of which `last` is the last one's number, and syncs them to disk.
+    /// Appends whole lines, numbered from `first` to `last`, and syncs them to disk.
     ///
     /// # Errors
     /// Then the file must be opened again, which repairs what was half written.
-    pub fn append<'a>(&mut self, lines: impl Iterator<Item = &'a [u8]>, last: u64) -> Result<(), AuditError> {
+    pub fn append<'a>(
+        &mut self,
+        lines: impl Iterator<Item = &'a [u8]>,
+        (first, last): (u64, u64),
+    ) -> Result<(), AuditError> {
         let mut bytes = 0;
         let mut write = |lines: &[u8]| {
             bytes += lines.len() as u64;
@@ -156,9 +192,48 @@ impl AuditFile {
             }
             return Err(AuditError::Io { path: self.path.clone(), source });
         }
+        if self.len == 0 {
+            self.first = Some(First { seq: first, at: Timestamp::now() });
+        }
         self.len += bytes;
         self.last = Some(last);
         Ok(())
+    }
+
+    /// Whether it is to be rotated.
+    pub(super) fn is_due(&self, rotation: &Rotation, now: Timestamp) -> bool {
+        rotation.is_due(self.len, self.first.map_or(now, |first| first.at), now)
+    }
+
+    /// Gives it the name of a rotated file, which is on disk then, and which this gives. It stays open.
+    ///
+    /// # Errors
+    /// See [`RotateError`]: it is where it was, except where somebody else moved it.
+    pub(super) fn move_away(&self) -> Result<PathBuf, RotateError> {
+        let strange = || RotateError::Strange(self.path.clone());
+        let (first, last) = (self.first.ok_or_else(strange)?, self.last.ok_or_else(strange)?);
+        let to = rotated_name(&self.path, first.seq, last);
+        let io = |source| RotateError::Io { path: to.clone(), source };
+        if self.file.metadata().map_err(io)?.len() != self.len {
+            return Err(strange());
+        }
+        for taken in [to.clone(), with_end(&to, PACKED)] {
+            if fs::symlink_metadata(&taken).is_ok() {
+                return Err(RotateError::Taken(taken));
+            }
+        }
+        rename_new(&self.path, &to).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RotateError::Moved(self.path.clone()),
+            io::ErrorKind::AlreadyExists => RotateError::Taken(to.clone()),
+            _ => io(error),
+        })?;
+        if !fs::metadata(&to).is_ok_and(|found| (found.dev(), found.ino()) == self.id) {
+            // Between our look and our rename somebody put another file there: it is not ours to move.
+            let _whoever_is_first = rename_new(&to, &self.path);
+            return Err(RotateError::Moved(self.path.clone()));
+        }
+        sync_directory(&to).map_err(io)?;
+        Ok(to)
     }
 
     /// The number of its last record, `None` where it is empty.
@@ -178,6 +253,35 @@ impl AuditFile {
     pub fn is_moved(&self) -> bool {
         fs::metadata(&self.path).map_or(true, |found| (found.dev(), found.ino()) != self.id)
     }
+}
+
+/// Renames it, unless there is a file of that name.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can: NFS, for one.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+/// The times that records have of themselves, by what they are called; the first there is counts.
+#[derive(Deserialize)]
+struct Times<'a> {
+    received: Option<&'a str>,
+    at: Option<&'a str>,
+    from: Option<&'a str>,
+}
+
+/// The first line's place and time; `None` where it is no record.
+fn first_record(file: &File) -> io::Result<Option<First>> {
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(0))?;
+    let mut line = Vec::new();
+    BufReader::new(reader.take(LONGEST)).read_until(b'\n', &mut line)?;
+    let Some(seq) = record::seq_of(&line) else { return Ok(None) };
+    let times: Option<Times<'_>> = serde_json::from_slice(&line).ok();
+    let at = times.and_then(|times| times.received.or(times.at).or(times.from)?.parse().ok());
+    Ok(Some(First { seq, at: at.unwrap_or_else(Timestamp::now) }))
 }
 
 /// The length up to and including the last line's end, and that line's number and hash.
@@ -226,8 +330,8 @@ mod tests {
         let path = dir.path().join("log/audit.log");
         let mut file = AuditFile::open(&path).unwrap();
         assert_eq!(file.last, None);
-        file.append([&*line(1)].into_iter(), 1).unwrap();
-        file.append([&*line(2)].into_iter(), 2).unwrap();
+        file.append([&*line(1)].into_iter(), (1, 1)).unwrap();
+        file.append([&*line(2)].into_iter(), (2, 2)).unwrap();
         let whole = path.metadata().unwrap().len();
         drop(file);
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&line(3)[..70_000]).unwrap();
@@ -268,12 +372,71 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         let mut file = AuditFile::open(&path).unwrap();
-        file.append([&*line(1)].into_iter(), 1).unwrap();
-        file.append([&*line(2)].into_iter(), 2).unwrap();
+        file.append([&*line(1)].into_iter(), (1, 1)).unwrap();
+        file.append([&*line(2)].into_iter(), (2, 2)).unwrap();
         let position = Position { file_seq: 1, file: Some(file.id()), ..Position::default() };
         fs::rename(&path, dir.path().join("audit.log.1")).unwrap();
         assert!(file.is_moved());
         drop(file);
         assert_eq!(AuditFile::open(&path).unwrap().last_written(position).unwrap().seq, 2);
+    }
+
+    fn written(path: &Path) -> AuditFile {
+        let mut file = AuditFile::open(path).unwrap();
+        file.append([&*line(7), &*line(8)].into_iter(), (7, 8)).unwrap();
+        file
+    }
+
+    #[test]
+    fn moved_away_it_is_called_by_its_records_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let rotated = dir.path().join("audit.log.000000000007-000000000008");
+        assert_eq!(written(&path).move_away().unwrap(), rotated);
+        assert!(!path.exists());
+        fs::rename(&rotated, &path).unwrap();
+        let again = AuditFile::open(&path).unwrap();
+        assert_eq!(again.move_away().unwrap(), rotated);
+        assert!(again.is_moved());
+    }
+
+    #[test]
+    fn what_is_not_as_it_was_written_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let rotated = dir.path().join("audit.log.000000000007-000000000008");
+        assert!(matches!(AuditFile::open(&path).unwrap().move_away(), Err(RotateError::Strange(_))), "empty");
+        let file = written(&path);
+        for taken in [rotated.clone(), with_end(&rotated, PACKED)] {
+            fs::write(&taken, "somebody else's").unwrap();
+            assert!(matches!(file.move_away(), Err(RotateError::Taken(path)) if path == taken));
+            assert_eq!(fs::read(&taken).unwrap(), b"somebody else's");
+            fs::remove_file(&taken).unwrap();
+        }
+        // Another one is there under its name.
+        let aside = dir.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        fs::write(&path, "another").unwrap();
+        assert!(matches!(file.move_away(), Err(RotateError::Moved(_))));
+        assert!(fs::read(&path).unwrap() == b"another" && !rotated.exists());
+        fs::rename(&aside, &path).unwrap();
+        // Somebody adds to it.
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&line(9)[..50]).unwrap();
+        assert!(matches!(file.move_away(), Err(RotateError::Strange(_))), "a torn tail");
+        assert!(path.exists() && !rotated.exists());
+    }
+
+    #[test]
+    fn its_age_is_that_of_its_first_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let rest = b"\"type\":\"stop\",\"at\":\"2026-11-21T10:00:00.000000Z\",\"cause\":\"SIGTERM\"}";
+        let mut old = Vec::new();
+        record::push_line(&mut old, 7, &Hash::START, rest);
+        fs::write(&path, old).unwrap();
+        let file = AuditFile::open(&path).unwrap();
+        let hour = Rotation { age: Some(std::time::Duration::from_hours(1)), ..Rotation::default() };
+        assert!(!file.is_due(&hour, "2026-11-21T10:59:59Z".parse().unwrap()));
+        assert!(file.is_due(&hour, "2026-11-21T11:00:00Z".parse().unwrap()));
     }
 }

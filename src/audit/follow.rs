@@ -1,19 +1,20 @@
 //! The two threads that carry committed records out of the store.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::retry::Schedule;
-use crate::store::{Follower, OpenError, Position, Reader, Store, StoreError};
+use crate::store::{Follower, OpenError, Reader, Store, StoreError};
 
+use super::desk::Desk;
 use super::file::{AuditError, AuditFile};
+use super::to_file::ToFile;
 
 /// Chunks written with one sync: a chunk is what was committed together, up to a quarter of a megabyte.
-const CHUNKS: usize = 8;
+pub(super) const CHUNKS: usize = 8;
 
 /// How long a follower sleeps when nothing comes; also how soon a moved file is noticed.
 const IDLE: Duration = Duration::from_millis(500);
@@ -28,7 +29,7 @@ pub type Output = Box<dyn Write + Send>;
 #[derive(Debug, Default)]
 pub struct Health {
     running: AtomicU32,
-    file_fails: AtomicBool,
+    pub(super) file_fails: AtomicBool,
     output_fails: AtomicBool,
 }
 
@@ -75,13 +76,14 @@ pub struct Followers {
 }
 
 impl Followers {
-    /// Starts both: `file` goes on after record `last`, `output` after what the store says.
+    /// Starts both: `file` goes on after record `last`, and is rotated as `desk` says; `output` after what the store
+    /// says.
     ///
     /// # Errors
     /// When the store cannot be opened once more, or a thread not started.
     pub fn start(
         store: &Arc<Store>,
-        path: PathBuf,
+        desk: &Arc<Desk>,
         file: AuditFile,
         last: u64,
         output: Output,
@@ -89,15 +91,7 @@ impl Followers {
         let (reopen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let health = Arc::new(Health { running: AtomicU32::new(THREADS), ..Health::default() });
         let log_seq = store.position().log_seq;
-        let to_file = ToFile {
-            path,
-            store: Arc::clone(store),
-            known: store.position().file,
-            unsure: None,
-            found: 0,
-            file: Some(file),
-            reopen: Arc::clone(&reopen),
-        };
+        let to_file = ToFile::new(store, desk, file, &reopen);
         let file = Follow::new(store, last, &closing, &health)?.spawn("audit-file", to_file)?;
         let output = Follow::new(store, log_seq, &closing, &health)?.spawn("audit-log", ToOutput(output))?;
         Ok(Self { reopen, closing, health, file: Some(file), output: Some(output) })
@@ -132,7 +126,7 @@ impl Followers {
 }
 
 /// Where records or lines go.
-trait Target: Send + 'static {
+pub(super) trait Target: Send + 'static {
     /// What it is called in the log.
     const NAME: &'static str;
     /// Where it shows that it cannot be written.
@@ -146,7 +140,7 @@ trait Target: Send + 'static {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum CarryError {
+pub(super) enum CarryError {
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error("{0}")]
@@ -254,67 +248,6 @@ impl Follow {
             T::fails(&self.health).store(false, Ordering::Relaxed);
             self.said.clear();
         }
-    }
-}
-
-struct ToFile {
-    path: PathBuf,
-    store: Arc<Store>,
-    /// The file that the store knows: whoever starts after a crash looks for it, and for no other.
-    known: Option<(u64, u64)>,
-    /// A file to which an append failed: whole lines may be left in it, also when it was moved since.
-    unsure: Option<(u64, u64)>,
-    /// The last record that was found in such a file.
-    found: u64,
-    file: Option<AuditFile>,
-    reopen: Arc<AtomicBool>,
-}
-
-impl Target for ToFile {
-    const NAME: &'static str = "audit file";
-
-    fn fails(health: &Health) -> &AtomicBool {
-        &health.file_fails
-    }
-
-    fn prepare(&mut self) -> Result<(), AuditError> {
-        let asked = self.reopen.swap(false, Ordering::AcqRel);
-        if asked || self.file.as_ref().is_none_or(AuditFile::is_moved) {
-            // The old one first: its lock would refuse us where it was not moved after all.
-            self.file = None;
-            let file = AuditFile::open(&self.path)?;
-            let position = Position { file: self.unsure, file_seq: self.found, ..Position::default() };
-            self.found = file.last_written(position)?.seq;
-            self.unsure = None;
-            self.file = Some(file);
-        }
-        Ok(())
-    }
-
-    fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError> {
-        // What a failed append left half written was repaired by `prepare`; what it left whole must not come twice.
-        let file = self.file.as_mut().ok_or_else(|| io::Error::other("the file is not open"))?;
-        let after = after.max(file.last().unwrap_or(0)).max(self.found);
-        let mut chunks = reader.after(after)?;
-        chunks.truncate(CHUNKS);
-        let Some(last) = chunks.last().map(|chunk| chunk.last) else { return Ok(None) };
-        if self.known != Some(file.id()) {
-            self.store.will_write(Follower::File { dev: file.id().0, ino: file.id().1 }, after)?;
-            self.known = Some(file.id());
-        }
-        // Only the first can have begun before.
-        let lines = chunks.iter().map(|chunk| chunk.lines_after(after));
-        match file.append(lines, last) {
-            Ok(()) => Ok(Some(last)),
-            Err(error) => {
-                self.unsure = self.file.take().map(|file| file.id());
-                Err(error.into())
-            }
-        }
-    }
-
-    fn follower(&self) -> Option<Follower> {
-        self.file.as_ref().map(|file| Follower::File { dev: file.id().0, ino: file.id().1 })
     }
 }
 

@@ -1,17 +1,29 @@
 //! The audit trail's file, and standard output beside it: both follow the store.
 //!
 //! Its promise: each record stands in the file exactly once, whole, in the order of its number, and is on disk before
-//! the store forgets it; a line for standard output is written at least once. Neither waits for the other.
+//! the store forgets it; a line for standard output is written at least once. Neither waits for the other. A third
+//! thread keeps the files that the audit file was rotated to.
 
+mod desk;
 mod file;
+mod floor;
 mod follow;
 pub mod key;
+mod pack;
+mod retain;
+mod rotation;
+mod to_file;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use desk::{Desk, Upkept};
 pub use file::{AuditError, AuditFile};
+pub use floor::free_bytes;
 pub use follow::{Followers, Health, Output};
+pub use rotation::Rotation;
+pub use upkeep::{Cover, Upkeep};
 
 /// The audit trail's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,4 +34,6 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// The private key for them; `None`: one of our own in the state directory.
     pub key_file: Option<PathBuf>,
+    /// Its rotation, and what becomes of rotated files.
+    pub rotation: Rotation,
 }

@@ -13,6 +13,7 @@ mod destinations;
 mod keystone;
 mod login;
 mod node;
+mod rotation;
 mod rules;
 mod secrets;
 mod section;
@@ -393,6 +394,7 @@ fn audit(section: Section<'_>) -> (audit::Settings, u64) {
         path: absolute(&section, "path", "/var/log/cadfd/audit.log"),
         checkpoint_every: section.duration("checkpoint_every", SECOND..=24 * HOUR, 300 * SECOND),
         key_file: section.file("key_file"),
+        rotation: rotation::read(&section),
     };
     section.finish();
     (settings, backlog)

@@ -29,6 +29,8 @@ pub struct Counts {
     pub delay: Delays,
     /// When an event of Keystone's was kept last.
     pub last_of_keystone: Option<Timestamp>,
+    /// When a checkpoint was kept last.
+    pub last_checkpoint: Option<Timestamp>,
 }
 
 /// What one batch comes to, until it is known what of it is kept.

@@ -24,6 +24,8 @@ pub struct Figures {
     pub last_seq: u64,
     /// The last record that is known to be in the audit file.
     pub file_seq: u64,
+    /// The last checkpoint's number, or 0.
+    pub checkpoint_seq: u64,
     /// Transactions since the start: kept, and failed.
     pub commits: (u64, u64),
     /// Why the last transaction failed; `None` where it did not.
@@ -68,6 +70,7 @@ impl Shown {
             backlog_bytes: 0,
             last_seq: 0,
             file_seq: 0,
+            checkpoint_seq: 0,
             commits: (0, 0),
             failure: None,
             given_up: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl Figures {
         self.backlog_bytes = books.backlog_bytes;
         self.last_seq = books.next_seq.saturating_sub(1);
         self.file_seq = books.file_seq;
+        self.checkpoint_seq = books.checkpoint_seq;
         self.copy_waiting(&books.waiting);
     }
 

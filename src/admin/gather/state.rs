@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::super::page::{Labels, Page, label};
-use super::Scene;
+use super::{Scene, seconds};
+use crate::audit;
 use crate::names;
 use crate::store::Figures;
 
@@ -46,6 +47,29 @@ fn trail(page: &mut Page, scene: &Scene, figures: &Figures) {
     page.gauge("trail_backlog_bytes", backlog, figures.backlog_bytes);
     let size = size(&scene.audit_path).map(|size| (Labels::new(), size));
     page.gauges("audit_file_size_bytes", "The audit file as it is now; absent where there is none", size);
+    files(page, &scene.trail);
+    let last = scene.pipeline.counts().last_checkpoint.map(|at| (Labels::new(), seconds(at)));
+    page.gauges(
+        "trail_checkpoint_timestamp_seconds",
+        "When the trail was signed last; not since the start: absent",
+        last,
+    );
+    let every = "How often the trail is to be signed; [audit] checkpoint_every";
+    page.gauge("trail_checkpoint_interval_seconds", every, scene.checkpoint_every.as_secs_f64());
+}
+
+/// The rotated files, and the disks of trail and state.
+fn files(page: &mut Page, trail: &audit::Desk) {
+    let seen = trail.upkept();
+    let files = seen.rotated_files.map(|files| (Labels::new(), files));
+    page.gauges("trail_rotated_files", "Files that cadfd rotated the audit file to and keeps", files);
+    let bytes = seen.rotated_files.map(|_| (Labels::new(), seen.rotated_bytes));
+    page.gauges("trail_rotated_bytes", "Their size on disk", bytes);
+    let free = [("trail", seen.trail_free), ("state", seen.state_free)];
+    let free = free.into_iter().filter_map(|(of, free)| Some((label("of", of), free?)));
+    page.gauges("disk_free_bytes", "What is free on the disks of trail and state", free);
+    let least = trail.rotation().min_free.unwrap_or(0);
+    page.gauge("disk_min_free_bytes", "Below this much a disk is short; [audit] min_free, 0 for off", least);
 }
 
 fn names(page: &mut Page, figures: names::Figures) {
