@@ -3,7 +3,7 @@
 //! Its promise: each getter answers with a usable value and notes what was wrong with the written one; what nobody
 //! asked for is unknown, and [`Section::finish`] says so.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub(super) struct Section<'a> {
     name: String,
     problems: &'a RefCell<Problems>,
     known: RefCell<BTreeSet<String>>,
+    /// A word that may stand instead of the value being read.
+    word: Cell<Option<&'static str>>,
 }
 
 impl<'a> Section<'a> {
@@ -34,6 +36,7 @@ impl<'a> Section<'a> {
             name: name.to_owned(),
             problems,
             known: RefCell::default(),
+            word: Cell::default(),
         };
         if !matches!(node.value, Value::Table(_)) {
             section.wrong(node, "a table");
@@ -85,7 +88,19 @@ impl<'a> Section<'a> {
             Value::Integer(number) => number.to_string(),
             other => other.kind().to_owned(),
         };
-        self.problems.borrow_mut().add(&node.place, format!("`{key}`: expected {expected}, found {found}"));
+        let or = self.word.get().map(|word| format!(", or \"{word}\"")).unwrap_or_default();
+        self.problems.borrow_mut().add(&node.place, format!("`{key}`: expected {expected}{or}, found {found}"));
+    }
+
+    /// What `read` reads of this key; `None` where `word` stands there instead.
+    pub(super) fn unless<T>(&self, key: &str, word: &'static str, read: impl FnOnce() -> T) -> Option<T> {
+        if matches!(self.get(key).map(|node| &node.value), Some(Value::String(text)) if text == word) {
+            return None;
+        }
+        self.word.set(Some(word));
+        let value = read();
+        self.word.set(None);
+        Some(value)
     }
 
     pub(super) fn text(&self, key: &str) -> Option<String> {
@@ -268,6 +283,7 @@ impl<'a> Section<'a> {
                 name,
                 problems: self.problems,
                 known: RefCell::default(),
+                word: Cell::default(),
             },
         }
     }

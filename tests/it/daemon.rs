@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -174,9 +175,18 @@ impl Site {
         out
     }
 
-    /// The trail's records, of the file as it is now; what is torn is left out.
+    /// The trail's records, of the file as it is now and of those that cadfd itself rotated it to; what is torn is left
+    /// out.
     pub(crate) fn trail(&self) -> Vec<Value> {
-        trail(&self.audit_path())
+        loop {
+            let (rotated, id) = (rotated(&self.audit_path()), file_id(&self.audit_path()));
+            let mut files: Vec<_> = rotated.iter().map(|path| records(path)).collect();
+            files.push(trail(&self.audit_path()));
+            // What was rotated, packed or removed meanwhile may have been read twice, or not at all.
+            if rotated == self::rotated(&self.audit_path()) && id == file_id(&self.audit_path()) {
+                return files.concat();
+            }
+        }
     }
 
     /// Waits until the daemon has nothing more to write unless something comes in.
@@ -215,9 +225,42 @@ impl Site {
     }
 }
 
+fn file_id(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|found| found.ino())
+}
+
+/// The files that cadfd itself rotated the audit file to, in order; of one that is packed and not yet removed, both count
+/// as one.
+pub(crate) fn rotated(path: &Path) -> Vec<PathBuf> {
+    let name = format!("{}.", path.file_name().unwrap().to_str().unwrap());
+    let Ok(entries) = fs::read_dir(path.parent().unwrap()) else { return Vec::new() };
+    let entries = entries.map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries
+        .filter(|path| {
+            let found = path.file_name().unwrap().to_str().unwrap();
+            let end = found.strip_prefix(&name).unwrap_or_default();
+            let end = end.strip_suffix(".zst").unwrap_or(end);
+            end.len() == 25 && end.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        })
+        .collect();
+    found.sort();
+    found.dedup_by(|packed, plain| packed.with_extension("") == *plain && packed.extension().unwrap() == "zst");
+    found
+}
+
+/// The records of a file, packed or not; none where it is gone.
+pub(crate) fn records(path: &Path) -> Vec<Value> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let is_packed = path.extension().is_some_and(|end| end == "zst");
+    of_lines(&if is_packed { zstd::decode_all(&*bytes).unwrap() } else { bytes })
+}
+
 /// The records of one audit file.
 pub(crate) fn trail(path: &Path) -> Vec<Value> {
-    let bytes = fs::read(path).unwrap_or_default();
+    of_lines(&fs::read(path).unwrap_or_default())
+}
+
+fn of_lines(bytes: &[u8]) -> Vec<Value> {
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let lines: Vec<_> = bytes[..whole].split_inclusive(|byte| *byte == b'\n').collect();
     let records: Vec<Value> = lines.iter().map(|line| serde_json::from_slice(line).unwrap()).collect();

@@ -40,6 +40,7 @@ mod process;
 mod production;
 mod proxy;
 mod reload;
+mod rotation;
 mod runbook;
 mod service;
 mod standins;

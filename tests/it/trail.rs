@@ -154,22 +154,29 @@ fn a_torn_tail_is_repaired_and_foreign_content_refused() {
     });
 }
 
+/// Root may write anywhere, unless it is told not to.
+pub(crate) fn without_rights(command: &mut tokio::process::Command) {
+    if rustix::process::geteuid().is_root() {
+        let program = command.as_std().get_program().to_owned();
+        let args: Vec<_> = command.as_std().get_args().map(ToOwned::to_owned).collect();
+        let variables: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        let mut without = tokio::process::Command::new("setpriv");
+        without.args(["--bounding-set", "-dac_override,-dac_read_search"]).arg(program).args(args).envs(variables);
+        without.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        without.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        *command = without;
+    }
+}
+
 #[test]
 fn its_directory_made_unwritable_and_back() {
     run_test(async || {
         let mut ground = Ground::new().await;
-        // Root may write anywhere, unless it is told not to.
-        let mut daemon = ground.site.start_as(|command| {
-            if rustix::process::geteuid().is_root() {
-                let program = command.as_std().get_program().to_owned();
-                let args: Vec<_> = command.as_std().get_args().map(ToOwned::to_owned).collect();
-                let mut without = tokio::process::Command::new("setpriv");
-                without.args(["--bounding-set", "-dac_override,-dac_read_search"]).arg(program).args(args);
-                without.stdin(std::process::Stdio::null()).kill_on_drop(true);
-                without.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-                *command = without;
-            }
-        });
+        let mut daemon = ground.site.start_as(without_rights);
         daemon.wait_log("consuming").await;
         let dir = ground.site.audit_path().parent().unwrap().to_owned();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o550)).unwrap();

@@ -1,7 +1,8 @@
 /* A fault at one chosen system call of an unmodified program, by LD_PRELOAD.
  *
  * FAULT       "OPERATIONS PATTERN FIRST COUNT ACTION", such as "write,sync cadfd.db 3 1 kill-before": what happens
- *             from the FIRST call on that is one of the OPERATIONS (write, sync, truncate, unlink) on a file whose
+ *             from the FIRST call on that is one of the OPERATIONS (write, sync, truncate, unlink, rename, which
+ *             is looked at by the new name) on a file whose
  *             path matches the PATTERN (fnmatch with extended patterns; a TCP socket's path is tcp:PORT of its peer),
  *             for COUNT calls. Of writes to one file without a sync between them, only the first 40 count: more than
  *             a small batch needs, and a store that is tried with a megabyte is not worth hundreds of runs.
@@ -211,6 +212,11 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 int unlink(const char *path) {
     size_t size = 0;
     STRUCK("unlink", path, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
+}
+
+int rename(const char *old, const char *path) {
+    size_t size = 0;
+    STRUCK("rename", path, syscall(SYS_renameat2, AT_FDCWD, old, AT_FDCWD, path, 0));
 }
 
 static int64_t wrong_by(clockid_t clock) {

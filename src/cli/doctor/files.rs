@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 
+use crate::audit;
 use crate::config::Config;
 use crate::finding::Finding;
 use crate::store;
@@ -53,15 +54,32 @@ pub(super) fn places(settings: &Path, config: &Config) -> Vec<Finding> {
     let bounds = &config.bounds;
     let needed = bounds.max_bytes + bounds.quarantine_max_bytes + bounds.backlog_max_bytes;
     let state = &config.state_dir;
-    rows.push(folder_row("files: state", state, &["cadfd.db", store::LOCK], "dir in [state]", Some(needed)));
+    let room = Room {
+        bytes: needed,
+        what: "what the settings allow it to hold is",
+        change: "free some, or lower max_bytes in [outbox] and max_backlog in [audit]",
+    };
+    rows.push(folder_row("files: state", state, &["cadfd.db", store::LOCK], "dir in [state]", Some(room)));
     let trail = &config.audit.path;
     let name = trail.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let log = trail.parent().unwrap_or(Path::new("/"));
-    rows.push(folder_row("files: trail", log, &[name], "path in [audit]", None));
+    let room = config.audit.rotation.min_free.map(|bytes| Room {
+        bytes,
+        what: "the least that should be, [audit] min_free, is",
+        change: "free some, or let fewer files be kept: keep, keep_for in [audit]",
+    });
+    rows.push(folder_row("files: trail", log, &[name], "path in [audit]", room));
     rows
 }
 
-fn folder_row(tried: &str, folder: &Path, files: &[&str], setting: &str, needed: Option<u64>) -> Finding {
+/// What should be free in a folder.
+struct Room {
+    bytes: u64,
+    what: &'static str,
+    change: &'static str,
+}
+
+fn folder_row(tried: &str, folder: &Path, files: &[&str], setting: &str, room: Option<Room>) -> Finding {
     let tried = format!("{tried} in {}", folder.display());
     let Some(there) = folder.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
         return Finding::problem(tried, "there is no such path", format!("change {setting}"));
@@ -91,13 +109,12 @@ fn folder_row(tried: &str, folder: &Path, files: &[&str], setting: &str, needed:
             return Finding::problem(tried, found, format!("chown {me} {}", quoted(&path)));
         }
     }
-    let free = statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)).ok();
-    if let (Some(free), Some(needed)) = (free, needed)
-        && free < needed
+    let free = audit::free_bytes(there);
+    if let (Some(free), Some(room)) = (free, room)
+        && free < room.bytes
     {
-        let [free, needed] = [free, needed].map(|bytes| ByteSize(bytes).display().iec().to_string());
-        let found = format!("{free} free; what the settings allow it to hold is {needed}");
-        return Finding::warning(tried, found, "free some, or lower max_bytes in [outbox] and max_backlog in [audit]");
+        let [free, needed] = [free, room.bytes].map(|bytes| ByteSize(bytes).display().iec().to_string());
+        return Finding::warning(tried, format!("{free} free; {} {needed}", room.what), room.change);
     }
     let free = free.map(|free| format!(", {} free", ByteSize(free).display().iec())).unwrap_or_default();
     let is_there = if there == folder { "can be written" } else { "can be made" };
@@ -168,7 +185,9 @@ mod tests {
         assert!(row.verdict == Verdict::Problem && row.found.ends_with("file is not a directory"), "{row:?}");
         let row = folder_row("files: state", &dir.path().join("a/b"), &[], "dir in [state]", None);
         assert!(row.found.starts_with("can be made, "), "{row:?}");
-        let row = folder_row("files: state", dir.path(), &[], "dir in [state]", Some(u64::MAX));
-        assert!(row.verdict == Verdict::Warning && row.found.contains(" free; what the settings"), "{row:?}");
+        let room = Room { bytes: u64::MAX, what: "it should be", change: "free some" };
+        let row = folder_row("files: state", dir.path(), &[], "dir in [state]", Some(room));
+        assert!(row.verdict == Verdict::Warning && row.found.contains(" free; it should be 16.0 EiB"), "{row:?}");
+        assert_eq!(row.change.as_deref(), Some("free some"));
     }
 }
