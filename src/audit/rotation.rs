@@ -204,8 +204,12 @@ mod tests {
         }
         let drafts = [with_end(&packed, DRAFT), with_end(&packed, ".idx.new")];
         let others = ["audit.log.1", "audit.log-20261121", "audit.log.1-2", "audit.log.0000000000001-000000000002"];
-        drafts.iter().for_each(|file| fs::write(file, "x").unwrap());
-        others.iter().for_each(|file| fs::write(dir.path().join(file), "x").unwrap());
+        for draft in &drafts {
+            fs::write(draft, "x").unwrap();
+        }
+        for other in others {
+            fs::write(dir.path().join(other), "x").unwrap();
+        }
         for strange in ["other.log.000000000001-000000000002", "audit.logs", "audit.log.1.idx"] {
             fs::write(dir.path().join(strange), "x").unwrap();
         }

@@ -79,6 +79,7 @@ impl Upkeep {
     }
 
     /// Ends it; what it was doing is done after the next start. Waits at most `limit`, and says whether it has ended.
+    #[must_use]
     pub fn finish(self, limit: Duration) -> bool {
         self.desk.close();
         let has_ended = matches!(self.ended.recv_timeout(limit), Err(RecvTimeoutError::Disconnected));
