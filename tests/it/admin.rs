@@ -570,9 +570,12 @@ fn dashboard_and_alerts_ask_for_metrics_that_exist() {
         let keystone = Keystone::start().await;
         let settings = format!("{}{}", http(&receiver), keystone.settings());
         let site = listening(&vhost).settings(&settings).rules(CALL);
+        let site = site.variable("CADFD_AUDIT__CHECKPOINT_EVERY", "1s");
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
         vhost.publish("cadfd", users_deleted(1)).await;
+        // The second is there only when the first has been counted.
+        site.wait_trail(|trail| of_type(trail, "checkpoint").len() >= 2).await;
         let there =
             page(&address, &[("cadfd_events_total{format=\"cadf\"}", 1.0), ("cadfd_keystone_answers", 1.0)]).await;
         check(&there);
