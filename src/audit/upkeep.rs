@@ -60,14 +60,7 @@ impl Upkeep {
         cover: Cover,
         watch: impl Send + 'static,
     ) -> Result<Self, OpenError> {
-        let mut work = Work {
-            desk: Arc::clone(desk),
-            store: Arc::clone(store),
-            cover,
-            floors: (Floor::of_trail(directory(desk.path())), Floor::of_state(store.dir())),
-            announced: None,
-            said: BTreeMap::new(),
-        };
+        let mut work = Work::new(desk, store, cover);
         let (alive, ended) = channel();
         let thread = std::thread::Builder::new().name("audit-upkeep".to_owned()).spawn(move || {
             let (_watch, _alive) = (watch, alive);
@@ -107,6 +100,12 @@ struct Work {
 }
 
 impl Work {
+    fn new(desk: &Arc<Desk>, store: &Arc<Store>, cover: Cover) -> Self {
+        let floors = (Floor::of_trail(directory(desk.path())), Floor::of_state(store.dir()));
+        let (desk, store) = (Arc::clone(desk), Arc::clone(store));
+        Self { desk, store, cover, floors, announced: None, said: BTreeMap::new() }
+    }
+
     fn run(&mut self) {
         // Of this thread alone. Where it may not, as in the service's sandbox, its rests have to do.
         let _may_not = rustix::process::setpriority_process(None, 19);
@@ -199,7 +198,7 @@ impl Work {
         }
     }
 
-    /// False while the checkpoint is not in the audit file yet.
+    /// False while the checkpoint is not in the audit file yet, or does not cover them.
     fn remove(&self, beside: &Beside, announced: &Announced, settled: u64) -> Result<bool, UpkeepError> {
         let until = Instant::now() + WRITTEN;
         while self.store.figures().file_seq < announced.checkpoint {
@@ -208,8 +207,10 @@ impl Work {
             }
         }
         // Whatever was announced: no file goes that this checkpoint does not cover.
-        let covered = announced.last.min(announced.checkpoint.saturating_sub(1)).min(settled);
-        for file in beside.rotated.iter().filter(|file| file.last <= covered) {
+        if announced.checkpoint <= announced.last || settled < announced.last {
+            return Ok(false);
+        }
+        for file in beside.rotated.iter().filter(|file| file.last <= announced.last) {
             pack::remove(&file.path).map_err(io(&file.path))?;
         }
         Ok(true)
@@ -296,4 +297,87 @@ enum UpkeepError {
     Retain(#[from] RetainError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::rotation::{PACKED, rotated_name};
+    use super::*;
+    use crate::chain::Hash;
+    use crate::record;
+    use crate::store::Bounds;
+
+    /// Three rotated files of two records each and the current one; what is kept in the trail is noted.
+    fn ground(dir: &Path, rotation: Rotation) -> (Arc<Desk>, Work, Arc<Mutex<Vec<String>>>) {
+        let path = dir.join("audit.log");
+        let mut hash = Hash::START;
+        for first in [1, 3, 5, 7] {
+            let mut lines = Vec::new();
+            for seq in [first, first + 1] {
+                hash = record::push_line(&mut lines, seq, &hash, b"\"type\":\"stop\",\"cause\":\"x\"}");
+            }
+            let name = if first == 7 { path.clone() } else { rotated_name(&path, first, first + 1) };
+            fs::write(name, lines).unwrap();
+        }
+        let store = Arc::new(Store::open(&dir.join("state"), Bounds::default()).unwrap());
+        let desk = Desk::new(&path, rotation, 0);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let cover = {
+            let said = Arc::clone(&said);
+            move |record| {
+                said.lock().unwrap().push(String::from_utf8(record).unwrap());
+                Ok(())
+            }
+        };
+        let work = Work::new(&desk, &store, Box::new(cover));
+        (desk, work, said)
+    }
+
+    fn names(desk: &Desk) -> Vec<(u64, bool)> {
+        let rotated = Beside::of(desk.path()).unwrap().rotated;
+        rotated.iter().map(|file| (file.first, file.is_packed)).collect()
+    }
+
+    #[test]
+    fn what_the_store_may_still_look_for_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (desk, mut work, said) = ground(dir.path(), Rotation { keep: Some(1), ..Rotation::default() });
+        work.round();
+        assert_eq!(names(&desk), [(1, false), (3, false), (5, false)]);
+        assert!(said.lock().unwrap().is_empty());
+        assert_eq!(desk.upkept().rotated_files, Some(3));
+        desk.set_rotation(Rotation::default());
+        desk.settle(5);
+        work.round();
+        assert_eq!(names(&desk), [(1, true), (3, true), (5, false)]);
+    }
+
+    #[test]
+    fn nothing_goes_that_no_checkpoint_covers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (desk, mut work, said) = ground(dir.path(), Rotation { keep: Some(1), ..Rotation::default() });
+        desk.settle(6);
+        // The store says that the record is kept, but knows of no checkpoint.
+        work.round();
+        let files: Vec<_> = names(&desk).into_iter().map(|(first, _)| first).collect();
+        assert_eq!(files, [1, 3, 5]);
+        assert!(said.lock().unwrap()[0].contains("\"first\":1,\"last\":4,"), "{said:?}");
+    }
+
+    #[test]
+    fn what_a_crash_left_is_put_right_and_what_differs_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (desk, mut work, _) = ground(dir.path(), Rotation { compress: false, ..Rotation::default() });
+        let [one, two] = [rotated_name(desk.path(), 1, 2), rotated_name(desk.path(), 3, 4)];
+        let packed = |of: &Path| zstd::bulk::compress(&fs::read(of).unwrap(), 3).unwrap();
+        fs::write(with_end(&one, PACKED), packed(&one)).unwrap();
+        fs::write(with_end(&two, PACKED), packed(&one)).unwrap();
+        desk.settle(6);
+        work.round();
+        assert_eq!(names(&desk), [(1, true), (3, false), (3, true), (5, false)]);
+        assert!(work.said.values().any(|said| said.contains("look at both")), "{:?}", work.said);
+    }
 }
