@@ -17,7 +17,8 @@ pub(super) fn read(section: &Section<'_>) -> Rotation {
     let keep_for = || section.duration("keep_for", HOUR..=CENTURY, CENTURY);
     let is_written = |key| section.get(key).is_some();
     Rotation {
-        size: bytes("rotate_size", 1024, default.size),
+        // Smaller ones would be filled by what the trail itself tells of their removal.
+        size: bytes("rotate_size", 4096, default.size),
         age: section.unless("rotate_age", "off", age),
         keep: section.unless("keep", "all", keep).filter(|_| is_written("keep")),
         keep_for: section.unless("keep_for", "forever", keep_for).filter(|_| is_written("keep_for")),
