@@ -7,7 +7,7 @@
 //! [`app`] puts the parts together; [`cli`] is what a person types.
 //!
 //! Pure, without input, output, clock or randomness: [`event`], [`rule`], [`template`], [`retry`], [`record`],
-//! [`text`], [`delays`], [`chain`], [`checkpoint`].
+//! [`text`], [`delays`], [`chain`], [`checkpoint`], [`report`].
 
 pub mod chain;
 pub mod delays;
@@ -38,6 +38,7 @@ pub mod names;
 
 pub mod audit;
 pub mod pipeline;
+pub mod report;
 pub mod trail;
 pub mod worker;
 

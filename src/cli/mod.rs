@@ -12,7 +12,9 @@ mod key;
 mod names;
 mod outbox;
 mod progress;
+mod report;
 mod run;
+mod span;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
@@ -97,6 +99,10 @@ enum Command {
     Verify(verify::Args),
     /// Print the public key of the trail's checkpoints, for whoever verifies it elsewhere.
     Key(key::Args),
+    /// Make one page of the trail for auditors: what happened, who did it, what is missing, and whether it was altered.
+    ///
+    /// It is made whatever the verification finds, and says what that is; only `cadfd verify` tells it by its exit status.
+    Report(report::Args),
     /// Write man pages and shell completions, for packages.
     #[command(hide = true)]
     Assets(assets::Args),
@@ -117,6 +123,7 @@ impl Cli {
             Command::Health => health::health(path),
             Command::Names(args) => names::names(path, &args),
             Command::Verify(args) => verify::verify(path, &args),
+            Command::Report(args) => report::report(path, &args),
             Command::Key(args) => key::key(path, &args),
             Command::Outbox(args) => outbox::outbox(path, &args),
         };

@@ -89,7 +89,7 @@ fn look(path: &Path, args: &Args) -> anyhow::Result<(Vec<TrailFile>, Report)> {
     Ok((files, report))
 }
 
-fn public_key(given: &str) -> anyhow::Result<PublicKey> {
+pub(super) fn public_key(given: &str) -> anyhow::Result<PublicKey> {
     if let Ok(key) = given.parse() {
         return Ok(key);
     }
@@ -109,7 +109,7 @@ fn read_checkpoints(file: &Path, known: &mut Vec<Checkpoint>) -> anyhow::Result<
 }
 
 /// The files of one trail, wherever they are.
-fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<TrailFile>> {
+pub(super) fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<TrailFile>> {
     let mut files = Vec::new();
     for path in paths {
         files.extend(trail::find(path)?);
@@ -137,7 +137,7 @@ fn read(files: &[TrailFile], expected: Expected) -> anyhow::Result<Report> {
 }
 
 /// Whether a daemon holds the file's lock.
-fn is_being_written(path: &Path) -> bool {
+pub(super) fn is_being_written(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 

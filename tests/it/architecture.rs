@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Decide, and do nothing else.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "chain",
     "checkpoint",
     "delays",
@@ -19,6 +19,7 @@ const PURE: [&str; 12] = [
     "template",
     "retry",
     "record",
+    "report",
     "text",
 ];
 

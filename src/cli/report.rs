@@ -1,0 +1,170 @@
+//! `cadfd report`: one page about a time of the trail, for auditors.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use jiff::{SignedDuration, Timestamp};
+
+use super::span;
+use super::verify::{files, is_being_written, public_key};
+use crate::config;
+use crate::report::{self, Collector, Origin, Span};
+use crate::store;
+use crate::trail::{self, Expected, Kind, TrailFile, Verifier};
+
+/// Without --since: so many hours before the end.
+const USUAL: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The trail: its file, which stands for those it was rotated to as well, a directory of them, or all of them.
+    /// Without, the trail of the settings.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Its beginning: how long ago (2d, 1h30m), a day (2026-11-21, UTC) or a time (RFC 3339). Without, 30 days before its
+    /// end.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Its end, which does not belong to it. Without, now.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// What it is written in. Without, what the name of FILE says (.md is Markdown), or HTML.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Where to write it, instead of standard output. A file that is there is replaced.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A public key that counts: what `cadfd key` printed where the trail was written, or a file with it. May be given
+    /// again, for a trail that has seen several. Without, and without PATH, the key of the settings.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Rows of each table at most.
+    #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rows: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// One file for any browser, and for paper.
+    Html,
+    /// Text with tables.
+    Markdown,
+}
+
+pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    let now = Timestamp::now();
+    let Some(span) = range(args, now)? else { return Ok(ExitCode::from(2)) };
+    let (paths, expected) = known(path, args)?;
+    let files = files(&paths)?;
+    let keys = expected.keys.clone();
+    let mut collector = Collector::new(span, usize::try_from(args.rows).unwrap_or(usize::MAX));
+    let verified = read(&files, expected, &mut collector)?;
+    let origin = Origin {
+        paths: paths.iter().map(|path| path.display().to_string()).collect(),
+        files: files.len() as u64,
+        bytes: files.iter().map(|file| file.len).sum(),
+        made: now,
+        keys,
+        verified,
+    };
+    let page = collector.finish(&origin).render(format(args))?;
+    match &args.output {
+        None => io::stdout().lock().write_all(page.as_bytes())?,
+        Some(file) => put(file, page.as_bytes()).with_context(|| format!("--output {}", file.display()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked for; `None` where that is a mistake, which has been said.
+fn range(args: &Args, now: Timestamp) -> anyhow::Result<Option<Span>> {
+    let read = |name: &str, text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => span::since(text, now).map(Some).map_err(|error| format!("--{name} {text}: {error}")),
+    };
+    let both = read("until", &args.until).and_then(|until| {
+        let until = until.unwrap_or(now);
+        let since = read("since", &args.since)?;
+        let since = since.unwrap_or_else(|| until.checked_sub(USUAL).unwrap_or(Timestamp::MIN));
+        if since < until { Ok(Span { since, until }) } else { Err("--since is not before --until".to_owned()) }
+    });
+    match both {
+        Ok(span) => Ok(Some(span)),
+        Err(mistake) => {
+            writeln!(io::stderr(), "cadfd: {}", crate::text::one_line(&mistake))?;
+            Ok(None)
+        }
+    }
+}
+
+/// The trails, and what is known about them.
+fn known(path: &Path, args: &Args) -> anyhow::Result<(Vec<PathBuf>, Expected)> {
+    let mut expected = Expected::default();
+    for key in &args.key {
+        expected.keys.push(public_key(key)?);
+    }
+    if !args.paths.is_empty() {
+        return Ok((args.paths.clone(), expected));
+    }
+    let (audit, state_dir) = config::trail(path, &super::variables())?;
+    if expected.keys.is_empty() {
+        expected.keys.push(super::key::ours(&audit, &state_dir)?);
+    }
+    expected.written = Some(store::written(&state_dir)?);
+    Ok((vec![audit.path], expected))
+}
+
+/// One pass for both: what is told is what was verified.
+fn read(files: &[TrailFile], expected: Expected, collector: &mut Collector) -> anyhow::Result<trail::Report> {
+    let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), "reading");
+    let mut verifier = Verifier::new(expected);
+    for file in files {
+        let counted = bar.clone();
+        let mut lines = file.lines_counted(move |bytes| counted.inc(bytes))?;
+        while let Some(line) = lines.next_line().with_context(|| file.path.display().to_string())? {
+            // The daemon is in the middle of it.
+            if line.is_whole() || file.kind != Kind::Plain || !is_being_written(&file.path) {
+                verifier.line(&file.path, &line);
+                collector.line(line.bytes);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(verifier.finish())
+}
+
+fn format(args: &Args) -> report::Format {
+    let is_markdown = |file: &PathBuf| file.extension().is_some_and(|end| end == "md" || end == "markdown");
+    match args.format {
+        Some(Format::Html) => report::Format::Html,
+        Some(Format::Markdown) => report::Format::Markdown,
+        None if args.output.as_ref().is_some_and(is_markdown) => report::Format::Markdown,
+        None => report::Format::Html,
+    }
+}
+
+/// Writes the file whole or not at all.
+fn put(file: &Path, page: &[u8]) -> anyhow::Result<()> {
+    if file.is_dir() {
+        bail!("it is a directory; name a file in it");
+    }
+    // What is no plain file (a pipe, /dev/stdout) cannot be replaced.
+    if file.exists() && !file.is_file() {
+        return Ok(fs::write(file, page)?);
+    }
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = file.with_file_name(name);
+    let written = File::create(&new).and_then(|mut out| {
+        out.write_all(page)?;
+        out.sync_all()?;
+        fs::rename(&new, file)
+    });
+    if written.is_err() {
+        let _left = fs::remove_file(&new);
+    }
+    Ok(written?)
+}

@@ -1,0 +1,290 @@
+//! What a report needs of a record, read from its line.
+//!
+//! Its promise: pure. What is not needed is passed over, and a field that another version of cadfd does not write is
+//! none; a line that is no record is an error, and harms no other.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::record::link_of;
+
+/// How far into a line its type can begin: behind a number of 20 digits and a hash.
+const HEAD: usize = 128;
+
+/// A line that is no record, or one whose fields are not those of its type.
+#[derive(Debug, thiserror::Error)]
+#[error("no record that a report can read")]
+pub(super) struct Unreadable;
+
+/// What a record says.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Event(Box<Event>),
+    Delivery(Delivery),
+    Quarantine(Quarantine),
+    Start(Start),
+    Reload(Reload),
+    Stop(Stop),
+    Checkpoint(Checkpoint),
+    BrokerLost(BrokerLost),
+    BrokerFound(BrokerFound),
+    Dropped(Dropped),
+    Removed(Removed),
+    /// Of a type that a later version may have.
+    Other,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Event {
+    pub(super) event_type: String,
+    pub(super) kind: String,
+    pub(super) operation: String,
+    pub(super) outcome: String,
+    pub(super) reason: Reason,
+    pub(super) timestamp: Option<Timestamp>,
+    pub(super) initiator: Initiator,
+    pub(super) resource: Thing,
+    pub(super) assignment: Option<Assignment>,
+    pub(super) member: Option<Member>,
+    pub(super) change: Option<Change>,
+    pub(super) received: Option<Timestamp>,
+    pub(super) planned: Vec<Planned>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Reason {
+    pub(super) code: Option<String>,
+    pub(super) text: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Initiator {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) domain_id: Option<String>,
+    pub(super) domain_name: Option<String>,
+    pub(super) address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Thing {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Assignment {
+    pub(super) role: Option<Thing>,
+    pub(super) user: Option<Thing>,
+    pub(super) group: Option<Thing>,
+    pub(super) project: Option<Thing>,
+    pub(super) domain: Option<Thing>,
+    pub(super) inherited: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Member {
+    pub(super) kind: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) operation: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Change {
+    pub(super) enabled: Option<bool>,
+    pub(super) name: Option<String>,
+    pub(super) old_name: Option<String>,
+    pub(super) added: Vec<Thing>,
+    pub(super) removed: Vec<Thing>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Planned {
+    pub(super) rule: String,
+    pub(super) to: String,
+    pub(super) delivery: Option<String>,
+    pub(super) error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Delivery {
+    pub(super) at: Timestamp,
+    pub(super) delivery: String,
+    pub(super) rule: String,
+    pub(super) destination: String,
+    pub(super) outcome: String,
+    #[serde(default)]
+    pub(super) reason: Option<String>,
+    #[serde(default)]
+    pub(super) detail: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Quarantine {
+    pub(super) received: Timestamp,
+    #[serde(default)]
+    pub(super) source: Source,
+    pub(super) reason: String,
+    pub(super) size: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Source {
+    pub(super) queue: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Start {
+    pub(super) at: Timestamp,
+    pub(super) version: String,
+    pub(super) host: String,
+    #[serde(default)]
+    pub(super) queues: Vec<String>,
+    pub(super) rules: u64,
+    #[serde(default)]
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Reload {
+    pub(super) at: Timestamp,
+    pub(super) rules: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Stop {
+    pub(super) at: Timestamp,
+    pub(super) cause: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Checkpoint {
+    pub(super) at: Timestamp,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct BrokerLost {
+    pub(super) from: Timestamp,
+    pub(super) cause: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct BrokerFound {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    pub(super) cause: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Dropped {
+    pub(super) at: Timestamp,
+    pub(super) what: String,
+    pub(super) count: u64,
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Removed {
+    pub(super) at: Timestamp,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) reason: String,
+}
+
+impl Entry {
+    /// When it was written, as far as the record tells: what the trail's own time is.
+    pub(super) fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Event(it) => it.received.or(it.timestamp),
+            Self::Delivery(it) => Some(it.at),
+            Self::Quarantine(it) => Some(it.received),
+            Self::Start(it) => Some(it.at),
+            Self::Reload(it) => Some(it.at),
+            Self::Stop(it) => Some(it.at),
+            Self::Checkpoint(it) => Some(it.at),
+            Self::BrokerLost(it) => Some(it.from),
+            Self::BrokerFound(it) => Some(it.to),
+            Self::Dropped(it) => Some(it.at),
+            Self::Removed(it) => Some(it.at),
+            Self::Other => None,
+        }
+    }
+}
+
+/// Reads a whole line.
+///
+/// # Errors
+/// When it is no record, or lacks what one of its type has.
+pub(super) fn read(line: &[u8]) -> Result<Entry, Unreadable> {
+    link_of(line).ok_or(Unreadable)?;
+    let kind = type_of(line).ok_or(Unreadable)?;
+    Ok(match &*kind {
+        "event" => Entry::Event(parsed(line)?),
+        "delivery" => Entry::Delivery(parsed(line)?),
+        "quarantine" => Entry::Quarantine(parsed(line)?),
+        "start" => Entry::Start(parsed(line)?),
+        "reload" => Entry::Reload(parsed(line)?),
+        "stop" => Entry::Stop(parsed(line)?),
+        "checkpoint" => Entry::Checkpoint(parsed(line)?),
+        "broker_lost" => Entry::BrokerLost(parsed(line)?),
+        "broker_found" => Entry::BrokerFound(parsed(line)?),
+        "dropped" => Entry::Dropped(parsed(line)?),
+        "removed" => Entry::Removed(parsed(line)?),
+        _ => Entry::Other,
+    })
+}
+
+fn parsed<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(line).map_err(|_| Unreadable)
+}
+
+/// The type stands behind number and hash, before anything that came in a message.
+fn type_of(line: &[u8]) -> Option<Cow<'_, str>> {
+    const TYPE: &[u8] = b",\"type\":\"";
+    let head = line.get(..HEAD.min(line.len()))?;
+    let at = head.windows(TYPE.len()).position(|window| window == TYPE)? + TYPE.len();
+    let rest = line.get(at..)?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    rest.get(..end).map(String::from_utf8_lossy)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_version_wrote_is_read() {
+        let old = br#"{"seq":3,"type":"event","event_type":"identity.user.deleted","received":"2026-11-21T10:00:00Z"}"#;
+        let Entry::Event(event) = read(old).unwrap() else { panic!("another one") };
+        assert_eq!(event.event_type, "identity.user.deleted");
+        let new = format!(r#"{{"seq":4,"prev":"{}","type":"later","x":1}}"#, "0".repeat(64));
+        assert!(matches!(read(new.as_bytes()).unwrap(), Entry::Other));
+    }
+
+    #[test]
+    fn what_is_no_record_is_an_error() {
+        for wrong in [
+            "",
+            "text",
+            r#"{"seq":1,"type":"stop"}"#,
+            r#"{"seq":1,"type":"event","timestamp":7}"#,
+            r#"{"seq":1,"x":",\"type\":\"stop\""}"#,
+        ] {
+            assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A small trail with hostile names, and what both pages make of it.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::path::Path;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::chain::Hash;
+use crate::checkpoint::Signer;
+use crate::record;
+use crate::trail::{Expected, Line, Verifier};
+
+const SINCE: &str = "2026-11-21T07:00:00Z";
+const UNTIL: &str = "2026-11-21T09:00:00Z";
+const HOSTILE: &str = "eve <script>alert(1)</script> | `x` [y](http://z.example) \u{202e}*b*";
+
+/// Lines of a trail, chained.
+struct Trail {
+    lines: Vec<Vec<u8>>,
+    head: Hash,
+    signer: Signer,
+}
+
+impl Trail {
+    fn new() -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let signer = Signer::from_pkcs8(pair.to_pkcs8v1().unwrap().as_ref()).unwrap();
+        Self { lines: Vec::new(), head: Hash::START, signer }
+    }
+
+    fn push(&mut self, kind: &str, fields: &Value) -> u64 {
+        let fields = fields.to_string();
+        let rest = format!(r#""type":"{kind}",{}"#, fields.strip_prefix('{').unwrap());
+        self.rest(rest.as_bytes())
+    }
+
+    fn rest(&mut self, rest: &[u8]) -> u64 {
+        let (mut line, seq) = (Vec::new(), self.lines.len() as u64 + 1);
+        self.head = record::push_line(&mut line, seq, &self.head, rest);
+        self.lines.push(line);
+        seq
+    }
+
+    fn sign(&mut self, at: &str) {
+        let checkpoint = self.signer.sign(self.lines.len() as u64 + 1, &self.head, at.parse().unwrap());
+        self.rest(&checkpoint.rest_of_line());
+    }
+
+    /// An event a second after its time; `rest` wins over what is usual.
+    fn event(&mut self, at: &str, event_type: &str, outcome: &str, rest: &Value) -> u64 {
+        let mut words = event_type.rsplitn(3, '.');
+        let (operation, kind) = (words.next().unwrap(), words.next().unwrap());
+        let kind = if operation == "authenticate" { "user" } else { kind };
+        let received = at.replace("Z", ".900000Z");
+        let mut fields = json!({
+            "message_id": format!("m{}", self.lines.len()), "event_type": event_type, "kind": kind,
+            "operation": operation, "outcome": outcome, "reason": {"code": null, "text": null}, "timestamp": at,
+            "initiator": {"id": "a1", "name": "admin", "address": "192.0.2.7"},
+            "resource": {"kind": kind, "id": "u1", "name": "bob"}, "assignment": null, "member": null, "change": null,
+            "payload": {"type": "x"}, "source": {"queue": "cadfd.info"}, "received": received, "planned": [],
+        });
+        let map = fields.as_object_mut().unwrap();
+        map.extend(rest.as_object().unwrap().clone());
+        self.push("event", &fields)
+    }
+
+    fn report(&self, rows: usize) -> Report {
+        let key = self.signer.public();
+        let mut verifier = Verifier::new(Expected { keys: vec![key], ..Expected::default() });
+        let span = Span { since: SINCE.parse().unwrap(), until: UNTIL.parse().unwrap() };
+        let mut collector = Collector::new(span, rows);
+        for (line, number) in self.lines.iter().zip(1..) {
+            verifier.line(Path::new("audit.log"), &Line { number, bytes: line });
+            collector.line(line);
+        }
+        collector.finish(&Origin {
+            paths: vec!["/var/log/cadfd/audit.log".to_owned()],
+            files: 1,
+            bytes: self.lines.iter().map(|line| line.len() as u64).sum(),
+            made: "2026-11-21T09:00:05Z".parse().unwrap(),
+            keys: vec![key],
+            verified: verifier.finish(),
+        })
+    }
+}
+
+fn login(trail: &mut Trail, at: &str, outcome: &str, id: Option<&str>, name: &str, reason: Option<&str>) {
+    let who = json!({"id": id, "name": name, "address": "198.51.100.9", "domain_name": "acme"});
+    let reason = json!({"code": reason.map(|_| "401"), "text": reason});
+    trail.event(at, "identity.authenticate", outcome, &json!({"initiator": who, "resource": who, "reason": reason}));
+}
+
+fn changes(trail: &mut Trail) {
+    let planned = json!([
+        {"rule": "gone | all", "to": "jenkins.ci", "delivery": "d1"}, {"rule": "readable", "to": "log"},
+        {"rule": "gone | all", "to": "slack.ops", "delivery": "d2"}, {"rule": "gone | all", "to": "http.cmdb", "delivery": "d3"},
+    ]);
+    let of = trail.event("2026-11-21T07:10:00Z", "identity.user.deleted", "success", &json!({"planned": planned}));
+    let who = json!({"id": "e1", "name": HOSTILE, "address": "203.0.113.4"});
+    let change = json!({"derived": true, "enabled": false, "name": "new", "old_name": "old"});
+    trail.event(
+        "2026-11-21T07:11:00Z",
+        "identity.user.updated",
+        "success",
+        &json!({"initiator": who, "change": change}),
+    );
+    let reason = json!({"code": "400", "text": "The password does not match"});
+    trail.event(
+        "2026-11-21T07:12:00Z",
+        "identity.user.updated",
+        "failure",
+        &json!({"initiator": who, "reason": reason}),
+    );
+    let to = json!({"role": {"id": "r1", "name": "member"}, "user": {"id": "u1", "name": "bob"}, "group": null,
+        "project": {"id": "p1", "name": null}, "domain": null, "inherited": false});
+    let tag = json!({"assignment": to, "resource": {"id": null, "name": null}});
+    trail.event("2026-11-21T07:13:00Z", "identity.role_assignment.created", "success", &tag);
+    let of_group = json!({"role": {"id": "r1", "name": "member"}, "group": {"id": "g1", "name": "staff"}, "user": null,
+        "project": null, "domain": {"id": "default", "name": "Default"}, "inherited": true});
+    trail.event(
+        "2026-11-21T07:14:00Z",
+        "identity.role_assignment.deleted",
+        "success",
+        &json!({"assignment": of_group}),
+    );
+    trail.event("2026-11-21T07:15:00Z", "compute.instance.create.start", "unknown", &json!({"initiator": {}}));
+    let delivery = |id: &str, to: &str, outcome: &str, rest: &Value| {
+        let mut fields = json!({"at": "2026-11-21T07:20:00Z", "delivery": id, "event_seq": of, "message_id": "m",
+            "event_type": "identity.user.deleted", "rule": "gone | all", "destination": to, "outcome": outcome, "attempts": 1});
+        fields.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        fields
+    };
+    trail.push(
+        "delivery",
+        &delivery("d1", "jenkins.ci", "done", &json!({"detail": {"build": 17, "result": "SUCCESS"}})),
+    );
+    trail.push(
+        "delivery",
+        &delivery("d2", "slack.ops", "given_up", &json!({"reason": "answered 404: <channel_not_found>"})),
+    );
+}
+
+/// Everything that a report can tell of, once or twice.
+fn trail() -> Trail {
+    let mut trail = Trail::new();
+    let start = |at: &str, rules: u64| json!({"at": at, "version": "0.1.0", "host": "ctl-1", "pid": 7, "queues": ["cadfd.info"], "rules": rules, "key": "K="});
+    trail.push("start", &start("2026-11-21T06:00:00Z", 2));
+    trail.sign("2026-11-21T06:00:01Z");
+    trail.event("2026-11-21T06:30:00Z", "identity.user.created", "success", &json!({}));
+    changes(&mut trail);
+    for at in ["07:30:00", "07:31:00", "07:32:00"] {
+        login(&mut trail, &format!("2026-11-21T{at}Z"), "failure", Some("u1"), "bob", None);
+    }
+    login(
+        &mut trail,
+        "2026-11-21T07:33:00Z",
+        "failure",
+        Some("u1"),
+        "bob",
+        Some("The account is locked for user: u1."),
+    );
+    login(&mut trail, "2026-11-21T07:34:00Z", "failure", None, HOSTILE, Some("Could not find user"));
+    login(&mut trail, "2026-11-21T07:50:00Z", "success", Some("u1"), "bob", None);
+    trail.push(
+        "quarantine",
+        &json!({"received": "2026-11-21T07:51:00Z", "source": {"queue": "cadfd.info"},
+        "reason": "no JSON | at all", "size": 3, "sha256": "00"}),
+    );
+    trail.push("broker_lost", &json!({"from": "2026-11-21T07:52:00Z", "cause": "connection refused"}));
+    trail.push(
+        "broker_found",
+        &json!({"from": "2026-11-21T07:52:00Z", "to": "2026-11-21T07:54:10Z", "attempts": 3,
+        "cause": "connection refused"}),
+    );
+    trail.event(
+        "2026-11-21T06:59:00Z",
+        "identity.user.created",
+        "success",
+        &json!({"received": "2026-11-21T07:54:11Z"}),
+    );
+    trail.push("reload", &json!({"at": "2026-11-21T07:55:00Z", "rules": 3}));
+    trail.push(
+        "dropped",
+        &json!({"at": "2026-11-21T07:56:00Z", "what": "log_lines", "count": 12, "reason": "max_log_lines"}),
+    );
+    trail.push("stop", &json!({"at": "2026-11-21T08:00:00Z", "cause": "SIGTERM"}));
+    trail.sign("2026-11-21T08:00:00Z");
+    trail.push("start", &start("2026-11-21T08:10:00Z", 3));
+    trail.push("start", &start("2026-11-21T08:20:00Z", 3));
+    trail.push(
+        "removed",
+        &json!({"at": "2026-11-21T08:30:00Z", "first": 1, "last": 9, "hash": "00", "files": ["x"],
+        "reason": "[audit] keep_for"}),
+    );
+    trail.sign("2026-11-21T08:40:00Z");
+    trail.event("2026-11-21T10:00:00Z", "identity.user.deleted", "success", &json!({}));
+    trail
+}
+
+#[test]
+fn html() {
+    insta::assert_snapshot!(trail().report(500).render(Format::Html).unwrap().replace(include_str!("page.css"), "…\n"));
+}
+
+#[test]
+fn markdown() {
+    insta::assert_snapshot!(trail().report(500).render(Format::Markdown).unwrap());
+}
+
+#[test]
+fn of_nothing_it_says_none() {
+    let report = Trail::new().report(500);
+    assert_eq!((report.verdict.words, report.verdict.findings.len()), ("Nobody can tell", 1));
+    let page = report.render(Format::Markdown).unwrap();
+    let tables = report.sections.iter().flat_map(|section| &section.tables);
+    assert_eq!(page.matches("\nNone.\n").count(), tables.count(), "{page}");
+    assert!(page.contains("0 events: 0 succeeded, 0 failed"), "{page}");
+}
+
+#[test]
+fn the_numbers_are_those_of_the_trail() {
+    let summary = trail().report(500).summary;
+    assert_eq!(
+        summary,
+        [
+            "12 events: 5 succeeded, 6 failed, 0 pending, 1 of unknown outcome.",
+            "5 changes to Keystone's users, projects, roles and other things, by 2 initiators.",
+            "1 role was granted, 1 revoked.",
+            "5 logins failed, with 2 user names and from 1 address; 1 account was found locked.",
+            "3 deliveries were triggered; 1 done, 1 given up, 1 waiting at the end of the range.",
+            "The broker was lost once and cadfd did not run twice, in all for 22m 10s; 1 message could not be read.",
+            "1 event recorded in this range happened outside it, because they came late or a clock was wrong; the report of \
+             their own time has them.",
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let page = trail().report(1).render(Format::Markdown).unwrap();
+    for said in ["And 2 rows before these, counted above", "And 1 more initiators", "And 5 more types"] {
+        assert!(page.contains(said), "{said}\n{page}");
+    }
+}
+
+#[test]
+fn a_change_to_the_trail_stands_at_the_top() {
+    let mut trail = trail();
+    let line = String::from_utf8(trail.lines[5].clone()).unwrap();
+    trail.lines[5] = line.replace("203.0.113.4", "203.0.113.5").into_bytes();
+    let verdict = trail.report(500).verdict;
+    assert_eq!((verdict.tone, verdict.words), ("bad", "Altered"));
+    assert!(verdict.findings[0].starts_with("audit.log:") && verdict.findings[0].contains("record 6 was changed"));
+}
+
+/// What begins an element or an attribute in the page, with what comes from a message left out.
+#[test]
+fn the_html_is_well_formed_and_loads_nothing() {
+    let page = trail().report(500).render(Format::Html).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
+    let document = roxmltree::Document::parse_with_options(&page, options).unwrap();
+    for element in document.descendants().filter(roxmltree::Node::is_element) {
+        assert!(
+            !["script", "link", "img", "iframe", "object", "embed", "base", "form"]
+                .contains(&element.tag_name().name())
+        );
+        for attribute in element.attributes() {
+            assert!(!attribute.name().starts_with("on") && attribute.name() != "src", "{attribute:?}");
+            assert!(attribute.name() != "href" || attribute.value().starts_with('#'), "{attribute:?}");
+            assert!(!attribute.value().contains("://"), "{attribute:?}");
+        }
+    }
+    let style = include_str!("page.css");
+    assert!(!style.contains("url(") && !style.contains("@import") && !style.contains("://"));
+    // The names are there, as text.
+    let text: String = document.descendants().filter_map(|node| node.text().filter(|_| node.is_text())).collect();
+    assert!(text.contains("eve <script>alert(1)</script> | `x` [y](http://z.example) \\u{202e}*b*"), "{text}");
+    // Every heading that is linked to is there.
+    let ids: Vec<_> = document.descendants().filter_map(|node| node.attribute("id")).collect();
+    for link in document.descendants().filter_map(|node| node.attribute("href")) {
+        assert!(ids.contains(&link.trim_start_matches('#')), "{link}");
+    }
+    for table in document.descendants().filter(|node| node.has_tag_name("table")) {
+        let count = |tag| table.descendants().filter(|node| node.has_tag_name(tag)).count();
+        assert_eq!(count("caption"), 1);
+        assert_eq!(count("td") % count("th"), 0);
+    }
+}
+
+#[test]
+fn a_table_in_markdown_has_as_many_cells_as_columns() {
+    let page = trail().report(500).render(Format::Markdown).unwrap();
+    let cells = |line: &str| line.replace(r"\\", "").replace(r"\|", "").matches('|').count();
+    let mut columns = 0;
+    for (line, next) in page.lines().zip(page.lines().skip(1)) {
+        if next.starts_with("|---") || next.starts_with("|---:") {
+            columns = cells(line);
+        }
+        if line.starts_with('|') {
+            assert_eq!(cells(line), columns, "{line}");
+        }
+    }
+}
