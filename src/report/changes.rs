@@ -155,9 +155,9 @@ impl Doer {
         kinds.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let rest = kinds.iter().skip(NAMED).map(|(_, count)| **count).sum::<u64>() + self.others;
         let mut words: Vec<_> =
-            kinds.iter().take(NAMED).map(|(kind, count)| format!("{kind} × {}", grouped(**count))).collect();
+            kinds.iter().take(NAMED).map(|(kind, count)| format!("{kind}\u{a0}×\u{a0}{}", grouped(**count))).collect();
         if rest > 0 {
-            words.push(format!("others × {}", grouped(rest)));
+            words.push(format!("others\u{a0}×\u{a0}{}", grouped(rest)));
         }
         words.join(", ")
     }

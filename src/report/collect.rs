@@ -11,7 +11,7 @@ use super::gaps::Gaps;
 use super::line::{self, Entry, Event};
 use super::logins::Logins;
 use super::page::{Cell, Figure, Section, Table, clipped, clock, counted, grouped, length};
-use super::series::{self, Counts, OUTCOMES, Series};
+use super::series::{self, Counts, Series};
 use super::span::Span;
 use super::triggered::Triggered;
 use super::{Fact, Origin, Report, plot, verdict};
@@ -184,9 +184,9 @@ impl Collector {
                 grouped(triggered.waiting()),
             ),
             format!(
-                "The broker was lost {} and cadfd did not run {}, in all for {}; {} could not be read.",
-                times(gaps.outages),
-                times(gaps.pauses),
+                "{} of the broker and {} when cadfd did not run, together {}; {} could not be read.",
+                counted(gaps.outages, "loss", "losses"),
+                counted(gaps.pauses, "time", "times"),
                 length(gaps.seconds),
                 counted(gaps.quarantined, "message", "messages"),
             ),
@@ -227,17 +227,6 @@ impl Collector {
 }
 
 fn row(first: Cell, counts: &Counts) -> Vec<Cell> {
-    let failure = series::place_of(OUTCOMES[1]);
-    let cell = |(at, count): (usize, &u64)| if at == failure { Cell::warning(*count) } else { Cell::count(*count) };
-    let all = Cell::count(counts.iter().sum());
-    std::iter::once(first).chain(counts.iter().enumerate().map(cell)).chain([all]).collect()
-}
-
-fn times(count: u64) -> String {
-    match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        count => format!("{} times", grouped(count)),
-    }
+    let all = counts.iter().sum();
+    std::iter::once(first).chain(counts.iter().copied().chain([all]).map(Cell::count)).collect()
 }

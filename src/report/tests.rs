@@ -217,6 +217,7 @@ fn of_nothing_it_says_none() {
     let tables = report.sections.iter().flat_map(|section| &section.tables);
     assert_eq!(page.matches("\nNone.\n").count(), tables.count(), "{page}");
     assert!(page.contains("0 events: 0 succeeded, 0 failed"), "{page}");
+    assert!(page.contains("No checkpoint was checked"), "{page}");
 }
 
 #[test]
@@ -230,7 +231,7 @@ fn the_numbers_are_those_of_the_trail() {
             "1 role was granted, 1 revoked.",
             "5 logins failed, with 2 user names and from 1 address; 1 account was found locked.",
             "3 deliveries were triggered; 1 done, 1 given up, 1 waiting at the end of the range.",
-            "The broker was lost once and cadfd did not run twice, in all for 22m 10s; 1 message could not be read.",
+            "1 loss of the broker and 2 times when cadfd did not run, together 22m 10s; 1 message could not be read.",
             "1 event recorded in this range happened outside it, because they came late or a clock was wrong; the report of \
              their own time has them.",
         ]

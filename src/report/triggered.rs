@@ -170,7 +170,8 @@ impl Triggered {
             // A line on standard output is done with its record; nothing is told of it afterwards.
             let line = pair.to == "log";
             let or_none = |cell| if line { Cell::text("–") } else { cell };
-            let results = pair.results.iter().map(|(result, count)| format!("{result} × {}", grouped(*count)));
+            let results =
+                pair.results.iter().map(|(result, count)| format!("{result}\u{a0}×\u{a0}{}", grouped(*count)));
             table.rows.push(vec![
                 Cell::text(&pair.rule),
                 Cell::text(&pair.to),

@@ -76,7 +76,9 @@ fn limits(found: &Report) -> Vec<String> {
             grouped(first)
         ));
     }
-    if found.uncovered() > 0 {
+    if found.checkpoints == 0 {
+        text.push("No checkpoint was checked: no record is known to be covered by a signature.".to_owned());
+    } else if found.uncovered() > 0 {
         text.push(match found.uncovered() {
             1 => "1 record after the last checkpoint is not signed yet.".to_owned(),
             more => format!("{} records after the last checkpoint are not signed yet.", grouped(more)),
@@ -98,7 +100,7 @@ fn facts(origin: &Origin) -> Vec<Fact> {
     if facts.is_empty() {
         facts.push(Fact::new("Public key", "none was given"));
     }
-    facts.push(Fact::new("Checkpoints whose signatures were checked", grouped(found.checkpoints)));
+    facts.push(Fact::new("Checkpoints checked", grouped(found.checkpoints)));
     if let Some(last) = &found.last_checkpoint {
         facts.push(Fact::new("The last of them", format!("record {}, {}", grouped(last.seq), clock(last.at))));
         let longest = i64::try_from(found.longest_silence).unwrap_or(i64::MAX);

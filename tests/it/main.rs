@@ -40,6 +40,7 @@ mod process;
 mod production;
 mod proxy;
 mod reload;
+mod report;
 mod rotation;
 mod runbook;
 mod service;
