@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Rows of each table at most.
-    #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     rows: u32,
 }
 

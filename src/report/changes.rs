@@ -14,7 +14,7 @@ use super::page::{Cell, Section, Table, clipped, counted, grouped};
 const INITIATORS: usize = 10_000;
 
 /// Things an initiator did that are told apart.
-const KINDS: usize = 100;
+const KINDS: usize = 40;
 
 /// Things an initiator did that one line names.
 const NAMED: usize = 8;

@@ -4,6 +4,7 @@
 //! typed and belongs to nobody is told as such.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use jiff::Timestamp;
 
@@ -13,11 +14,11 @@ use super::line::{Event, Initiator};
 use super::page::{Cell, Section, Table, clipped};
 
 /// Users, and addresses, that are told apart.
-const USERS: usize = 50_000;
+const USERS: usize = 20_000;
 /// Names of nobody that are told apart.
 const STRANGERS: usize = 10_000;
 /// Of one user the addresses that are told apart, of one address the users.
-const OTHERS: usize = 100;
+const OTHERS: usize = 50;
 
 /// How Keystone 28.1 says that an account is locked (`identity/backends/sql.py` raises `AccountLocked`).
 const LOCKED: &str = "The account is locked";
@@ -45,8 +46,8 @@ struct Failures {
     last: Timestamp,
     /// The first success after the last failure.
     success: Option<Timestamp>,
-    /// Addresses of a user; users of an address.
-    others: BTreeSet<String>,
+    /// Addresses of a user, users of an address: their hashes, for they are only counted.
+    others: BTreeSet<u64>,
     many: bool,
 }
 
@@ -178,8 +179,11 @@ impl Failures {
         self.last = self.last.max(at);
         // What succeeded before the last failure did not follow it.
         self.success = self.success.filter(|success| *success > self.last);
-        if self.others.len() < OTHERS || self.others.contains(other) {
-            self.others.insert(other.to_owned());
+        let mut hasher = DefaultHasher::new();
+        other.hash(&mut hasher);
+        let other = hasher.finish();
+        if self.others.len() < OTHERS || self.others.contains(&other) {
+            self.others.insert(other);
         } else {
             self.many = true;
         }

@@ -65,6 +65,8 @@ pub struct Cell {
     pub id: Option<String>,
     /// Whether the reader should look twice.
     pub mark: bool,
+    /// Whether it is a time, which is not broken within its day.
+    pub time: bool,
 }
 
 /// A number to begin with.
@@ -115,7 +117,7 @@ impl Cell {
     }
 
     pub(super) fn time(at: Timestamp) -> Self {
-        Self::text(clock(at))
+        Self { time: true, ..Self::text(clock(at)) }
     }
 
     /// By its name, with the id; by its id alone where nobody knows the name.

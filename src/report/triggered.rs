@@ -16,7 +16,7 @@ use super::span::Span;
 /// Pairs of rule and destination that are told apart; the settings have fewer.
 const PAIRS: usize = 5_000;
 /// Deliveries that are followed at once.
-const OPEN: usize = 500_000;
+const OPEN: usize = 200_000;
 /// Reasons that are told apart.
 const REASONS: usize = 5_000;
 /// Results of one destination that are told apart, such as Jenkins' `SUCCESS` and `FAILURE`.
