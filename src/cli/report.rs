@@ -138,11 +138,10 @@ fn read(files: &[TrailFile], expected: Expected, collector: &mut Collector) -> a
 
 fn format(args: &Args) -> report::Format {
     let is_markdown = |file: &PathBuf| file.extension().is_some_and(|end| end == "md" || end == "markdown");
-    match args.format {
-        Some(Format::Html) => report::Format::Html,
-        Some(Format::Markdown) => report::Format::Markdown,
-        None if args.output.as_ref().is_some_and(is_markdown) => report::Format::Markdown,
-        None => report::Format::Html,
+    let by_name = args.output.as_ref().filter(|file| is_markdown(file)).map(|_| Format::Markdown);
+    match args.format.or(by_name).unwrap_or(Format::Html) {
+        Format::Html => report::Format::Html,
+        Format::Markdown => report::Format::Markdown,
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::bounded::{Latest, Tally};
-use super::line::{Event, Initiator, Thing};
+use super::line::{Assignment, Event, Initiator, Thing};
 use super::page::{Cell, Section, Table, clipped, counted, grouped};
 
 /// Initiators that are told apart.
@@ -54,7 +54,7 @@ impl Changes {
     /// Takes an event that is no authentication.
     pub(super) fn take(&mut self, event: &Event, at: Timestamp) {
         // Other services tell of each step of their work, which is counted by type and no change of who may do what.
-        if !event.event_type.starts_with("identity.") {
+        if !event.name.starts_with("identity.") {
             return;
         }
         self.count += 1;
@@ -65,18 +65,7 @@ impl Changes {
                     self.granted += u64::from(event.operation == "created");
                     self.revoked += u64::from(event.operation == "deleted");
                 }
-                let place = assignment.project.as_ref().or(assignment.domain.as_ref());
-                let mut on = place.map_or_else(|| Cell::text("the whole system"), Cell::thing);
-                if assignment.inherited == Some(true) {
-                    on.text = format!("{} (inherited by the projects below)", on.text).trim_start().to_owned();
-                }
-                let to = assignment.user.as_ref().or(assignment.group.as_ref());
-                let mut to = to.map_or_else(|| Cell::text("not told"), Cell::thing);
-                if assignment.user.is_none() && assignment.group.is_some() {
-                    to.text = format!("group {}", to.text).trim_end().to_owned();
-                }
-                let role = assignment.role.as_ref().map_or_else(|| Cell::text("not told"), Cell::thing);
-                self.roles.push(row(event, at, [role, to, on]));
+                self.roles.push(row(event, at, [role(assignment), holder(assignment), place(assignment)]));
             }
             _ => {
                 let which = Cell::named(event.resource.name.as_deref(), event.resource.id.as_deref());
@@ -211,6 +200,33 @@ fn row<const N: usize>(event: &Event, at: Timestamp, middle: [Cell; N]) -> Vec<C
     cells.extend(middle);
     cells.extend([Cell::initiator(&event.initiator), Cell::address(event.initiator.address.as_deref())]);
     cells
+}
+
+fn role(assignment: &Assignment) -> Cell {
+    assignment.role.as_ref().map_or_else(|| Cell::text("not told"), Cell::thing)
+}
+
+/// Who has it.
+fn holder(assignment: &Assignment) -> Cell {
+    match (&assignment.user, &assignment.group) {
+        (Some(user), _) => Cell::thing(user),
+        (None, Some(group)) => {
+            let cell = Cell::thing(group);
+            Cell { text: format!("group {}", cell.text).trim_end().to_owned(), ..cell }
+        }
+        (None, None) => Cell::text("not told"),
+    }
+}
+
+/// Where it holds.
+fn place(assignment: &Assignment) -> Cell {
+    let place = assignment.project.as_ref().or(assignment.domain.as_ref());
+    let cell = place.map_or_else(|| Cell::text("not told"), Cell::thing);
+    if assignment.inherited == Some(true) {
+        let text = format!("{} (inherited by the projects below)", cell.text).trim_start().to_owned();
+        return Cell { text, ..cell };
+    }
+    cell
 }
 
 /// What is known of what changed, and why it failed.

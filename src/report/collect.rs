@@ -87,7 +87,7 @@ impl Collector {
         };
         let outcome = series::place_of(&event.outcome);
         self.series.add(at, outcome);
-        for counts in [Some(&mut self.totals), self.types.of(&clipped(&event.event_type))].into_iter().flatten() {
+        for counts in [Some(&mut self.totals), self.types.of(&clipped(&event.name))].into_iter().flatten() {
             if let Some(count) = counts.get_mut(outcome) {
                 *count += 1;
             }
@@ -152,9 +152,16 @@ impl Collector {
     }
 
     fn summary(&self) -> Vec<String> {
+        let mut text = self.events_in_words();
+        text.extend(self.work_in_words());
+        text.extend(self.remarks());
+        text
+    }
+
+    fn events_in_words(&self) -> Vec<String> {
         let [succeeded, failed, pending, unknown] = self.totals.map(grouped);
-        let (changes, logins, triggered, gaps) = (&self.changes, &self.logins, &self.triggered, &self.gaps);
-        let mut text = vec![
+        let (changes, logins) = (&self.changes, &self.logins);
+        vec![
             format!(
                 "{}: {succeeded} succeeded, {failed} failed, {pending} pending, {unknown} of unknown outcome.",
                 counted(self.totals.iter().sum(), "event", "events"),
@@ -176,6 +183,12 @@ impl Collector {
                 counted(logins.addresses(), "address", "addresses"),
                 counted(logins.locked(), "account was", "accounts were"),
             ),
+        ]
+    }
+
+    fn work_in_words(&self) -> [String; 2] {
+        let (triggered, gaps) = (&self.triggered, &self.gaps);
+        [
             format!(
                 "{} triggered; {} done, {} given up, {} waiting at the end of the range.",
                 counted(triggered.planned, "delivery was", "deliveries were"),
@@ -190,7 +203,12 @@ impl Collector {
                 length(gaps.seconds),
                 counted(gaps.quarantined, "message", "messages"),
             ),
-        ];
+        ]
+    }
+
+    /// What the numbers leave out.
+    fn remarks(&self) -> Vec<String> {
+        let mut text = Vec::new();
         if self.elsewhere > 0 {
             text.push(format!(
                 "{} recorded in this range happened outside it, because they came late or a clock was wrong; the report of \

@@ -218,13 +218,16 @@ impl Gaps {
              it comes back, unless the queue has a limit and reached it."
                 .to_owned(),
         );
-        let tables: [(&str, &[&'static str], &Latest<Vec<Cell>>); 4] = [
-            ("Times when nothing could come in", &["From", "To", "For", "What", "Why"], &self.absences),
-            ("Times of more than an hour without a checkpoint", &["From", "To", "For"], &self.silences),
-            ("Messages that could not be read, kept in quarantine", &["When", "Queue", "Size", "Why"], &self.unread),
-            ("What is kept no longer", &["When", "What", "#Count", "Why"], &self.gone),
+        gaps.tables = vec![
+            table("Times when nothing could come in", &["From", "To", "For", "What", "Why"], &self.absences),
+            table("Times of more than an hour without a checkpoint", &["From", "To", "For"], &self.silences),
+            table(
+                "Messages that could not be read, kept in quarantine",
+                &["When", "Queue", "Size", "Why"],
+                &self.unread,
+            ),
+            table("What is kept no longer", &["When", "What", "#Count", "Why"], &self.gone),
         ];
-        gaps.tables = tables.map(|(caption, columns, rows)| table(caption, columns, rows)).into();
         let mut settings = Section::new("settings", "cadfd's own settings");
         let columns = ["When", "What", "#Rules in force", "Notes"];
         settings.tables.push(table("Each start and reload", &columns, &self.settings));

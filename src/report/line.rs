@@ -40,7 +40,8 @@ pub(super) enum Entry {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Event {
-    pub(super) event_type: String,
+    #[serde(rename = "event_type")]
+    pub(super) name: String,
     pub(super) kind: String,
     pub(super) operation: String,
     pub(super) outcome: String,
@@ -121,7 +122,8 @@ pub(super) struct Planned {
 #[derive(Debug, Deserialize)]
 pub(super) struct Delivery {
     pub(super) at: Timestamp,
-    pub(super) delivery: String,
+    #[serde(rename = "delivery")]
+    pub(super) id: String,
     pub(super) rule: String,
     pub(super) destination: String,
     pub(super) outcome: String,
@@ -270,7 +272,7 @@ mod tests {
     fn what_every_version_wrote_is_read() {
         let old = br#"{"seq":3,"type":"event","event_type":"identity.user.deleted","received":"2026-11-21T10:00:00Z"}"#;
         let Entry::Event(event) = read(old).unwrap() else { panic!("another one") };
-        assert_eq!(event.event_type, "identity.user.deleted");
+        assert_eq!(event.name, "identity.user.deleted");
         let new = format!(r#"{{"seq":4,"prev":"{}","type":"later","x":1}}"#, "0".repeat(64));
         assert!(matches!(read(new.as_bytes()).unwrap(), Entry::Other));
     }

@@ -72,12 +72,13 @@ impl Logins {
         let from = clipped(address.unwrap_or_default());
         match event.outcome.as_str() {
             "success" => {
-                for known in [
+                let known = [
                     user.as_ref().and_then(|id| self.users.known(id)),
                     user.as_ref().and_then(|id| self.locked.known(id)),
                     self.addresses.known(&from),
-                ] {
-                    known.into_iter().for_each(|failures| failures.succeed(at));
+                ];
+                for failures in known.into_iter().flatten() {
+                    failures.succeed(at);
                 }
             }
             "failure" => {

@@ -67,7 +67,7 @@ fn html(text: &str) -> String {
     safe
 }
 
-/// CommonMark 0.31 and GitHub's tables, autolinks and formulas: what could be read as a mark has a backslash before it.
+/// `CommonMark` 0.31 and GitHub's tables, autolinks and formulas: what could be read as a mark has a backslash before it.
 /// An underscore within a word is none. An e-mail address is left as it is: the link that some viewers make of it says
 /// where it leads.
 fn markdown(text: &str) -> String {

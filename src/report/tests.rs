@@ -53,7 +53,7 @@ impl Trail {
         let mut words = event_type.rsplitn(3, '.');
         let (operation, kind) = (words.next().unwrap(), words.next().unwrap());
         let kind = if operation == "authenticate" { "user" } else { kind };
-        let received = at.replace("Z", ".900000Z");
+        let received = at.replace('Z', ".900000Z");
         let mut fields = json!({
             "message_id": format!("m{}", self.lines.len()), "event_type": event_type, "kind": kind,
             "operation": operation, "outcome": outcome, "reason": {"code": null, "text": null}, "timestamp": at,

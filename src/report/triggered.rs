@@ -95,7 +95,7 @@ impl Triggered {
 
     /// Takes an outcome from before the end of the span.
     pub(super) fn settle(&mut self, delivery: &Delivery) {
-        self.open.remove(delivery.delivery.as_str());
+        self.open.remove(delivery.id.as_str());
         if !self.span.holds(delivery.at) {
             return;
         }
