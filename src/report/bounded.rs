@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::page::counted;
+
 /// What is known of each key, for so many keys and no more; the first that come are kept.
 #[derive(Debug)]
 pub(super) struct Tally<V> {
@@ -36,8 +38,9 @@ impl<V: Default> Tally<V> {
         self.known.get_mut(key)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
+    /// How many keys there are.
+    pub(super) fn keys(&self) -> Keys {
+        Keys { count: self.known.len() as u64, more: self.left_out > 0 }
     }
 
     pub(super) fn left_out(&self) -> u64 {
@@ -49,6 +52,27 @@ impl<V: Default> Tally<V> {
         let mut all: Vec<_> = self.known.iter().map(|(key, value)| (key.as_str(), value)).collect();
         all.sort_by(|a, b| rank(b.1).cmp(&rank(a.1)).then_with(|| a.0.cmp(b.0)));
         all
+    }
+}
+
+/// How many different keys came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// Those that are told apart.
+    pub(super) count: u64,
+    /// Whether there were more.
+    pub(super) more: bool,
+}
+
+impl Keys {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { count: self.count + other.count, more: self.more || other.more }
+    }
+
+    /// `2 users`, or `more than 20,000 users`.
+    pub(super) fn words(self, one: &str, many: &str) -> String {
+        let words = counted(self.count, one, many);
+        if self.more { format!("more than {words}") } else { words }
     }
 }
 
@@ -97,7 +121,8 @@ mod tests {
             }
         }
         assert_eq!(tally.ranked(|count| *count), [("b", &3), ("a", &2)]);
-        assert_eq!((tally.len(), tally.left_out(), tally.known("c")), (2, 2, None));
+        assert_eq!((tally.keys(), tally.left_out(), tally.known("c")), (Keys { count: 2, more: true }, 2, None));
+        assert_eq!(tally.keys().words("user", "users"), "more than 2 users");
     }
 
     #[test]

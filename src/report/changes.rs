@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::bounded::{Latest, Tally};
+use super::bounded::{Keys, Latest, Tally};
 use super::line::{Assignment, Event, Initiator, Thing};
 use super::page::{Cell, Section, Table, clipped, counted, grouped};
 
@@ -93,8 +93,8 @@ impl Changes {
     }
 
     /// Those who changed something, as far as they are told apart.
-    pub(super) fn initiators(&self) -> u64 {
-        self.by.len() as u64
+    pub(super) fn initiators(&self) -> Keys {
+        self.by.keys()
     }
 
     pub(super) fn sections(&self) -> [Section; 2] {

@@ -146,7 +146,7 @@ impl Collector {
             figure("roles granted", self.changes.granted, false),
             figure("roles revoked", self.changes.revoked, false),
             figure("failed logins", self.logins.failed, false),
-            figure("locked accounts", self.logins.locked(), true),
+            figure("locked accounts", self.logins.locked().count, true),
             figure("deliveries given up", self.triggered.given_up, true),
         ]
     }
@@ -169,7 +169,7 @@ impl Collector {
             format!(
                 "{} to Keystone's users, projects, roles and other things, by {}.",
                 counted(changes.count, "change", "changes"),
-                counted(changes.initiators(), "initiator", "initiators")
+                changes.initiators().words("initiator", "initiators")
             ),
             format!(
                 "{} granted, {} revoked.",
@@ -179,9 +179,9 @@ impl Collector {
             format!(
                 "{} failed, with {} and from {}; {} found locked.",
                 counted(logins.failed, "login", "logins"),
-                counted(logins.users(), "user name", "user names"),
-                counted(logins.addresses(), "address", "addresses"),
-                counted(logins.locked(), "account was", "accounts were"),
+                logins.users().words("user name", "user names"),
+                logins.addresses().words("address", "addresses"),
+                logins.locked().words("account was", "accounts were"),
             ),
         ]
     }

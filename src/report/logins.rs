@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use jiff::Timestamp;
 
-use super::bounded::{Latest, Tally};
+use super::bounded::{Keys, Latest, Tally};
 use super::changes::{earlier, more};
 use super::line::{Event, Initiator};
 use super::page::{Cell, Section, Table, clipped};
@@ -111,16 +111,16 @@ impl Logins {
     }
 
     /// Users and names of nobody, as far as they are told apart.
-    pub(super) fn users(&self) -> u64 {
-        (self.users.len() + self.strangers.len()) as u64
+    pub(super) fn users(&self) -> Keys {
+        self.users.keys().and(self.strangers.keys())
     }
 
-    pub(super) fn addresses(&self) -> u64 {
-        self.addresses.len() as u64
+    pub(super) fn addresses(&self) -> Keys {
+        self.addresses.keys()
     }
 
-    pub(super) fn locked(&self) -> u64 {
-        self.locked.len() as u64
+    pub(super) fn locked(&self) -> Keys {
+        self.locked.keys()
     }
 
     pub(super) fn sections(&self) -> [Section; 2] {

@@ -247,6 +247,24 @@ fn what_does_not_fit_is_said() {
 }
 
 #[test]
+fn names_that_a_stranger_invents_do_not_pile_up() {
+    let mut trail = trail();
+    for number in 0..10_050 {
+        login(&mut trail, "2026-11-21T08:50:00Z", "failure", None, &format!("guess-{number}"), None);
+    }
+    login(&mut trail, "2026-11-21T08:51:00Z", "failure", Some("u9"), "carol", None);
+    let report = trail.report(500);
+    // One name was typed before, and two users are known.
+    assert_eq!(
+        report.summary[3],
+        "10,056 logins failed, with more than 10,002 user names and from 1 address; 1 account was found locked."
+    );
+    let page = report.render(Format::Markdown).unwrap();
+    assert!(page.contains("51 failed logins are counted in the totals only"), "{page}");
+    assert!(page.contains("| carol (u9) | 1 |") && page.contains("| 198.51.100.9 | 10,056 | over 50 |"), "{page}");
+}
+
+#[test]
 fn a_change_to_the_trail_stands_at_the_top() {
     let mut trail = trail();
     let line = String::from_utf8(trail.lines[5].clone()).unwrap();
