@@ -264,6 +264,48 @@ fn names_that_a_stranger_invents_do_not_pile_up() {
     assert!(page.contains("| carol (u9) | 1 |") && page.contains("| 198.51.100.9 | 10,056 | over 50 |"), "{page}");
 }
 
+/// The rows of a section's table, as text.
+fn rows(report: &Report, section: &str, table: usize) -> Vec<String> {
+    let section = report.sections.iter().find(|known| known.id == section).unwrap();
+    let text = |row: &Vec<Cell>| row.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" | ");
+    section.tables[table].rows.iter().map(text).collect()
+}
+
+#[test]
+fn a_success_before_the_last_failure_did_not_follow_it() {
+    let mut trail = Trail::new();
+    for (at, outcome) in [("07:01:00", "failure"), ("07:02:00", "success"), ("07:03:00", "failure")] {
+        login(&mut trail, &format!("2026-11-21T{at}Z"), outcome, Some("u1"), "bob", None);
+    }
+    let first = "2026-11-21 07:01:00 | 2026-11-21 07:03:00";
+    assert_eq!(rows(&trail.report(9), "logins", 0), [format!("bob | 2 | 1 | {first} | no")]);
+    for at in ["07:05:00", "07:04:00"] {
+        login(&mut trail, &format!("2026-11-21T{at}Z"), "success", Some("u1"), "bob", None);
+    }
+    let told = format!("bob | 2 | 1 | {first} | 2026-11-21 07:04:00");
+    assert_eq!(rows(&trail.report(9), "logins", 0), [told]);
+}
+
+#[test]
+fn what_begins_before_the_range_and_ends_after_it_is_told() {
+    let mut trail = Trail::new();
+    trail.push("broker_lost", &json!({"from": "2026-11-21T06:30:00Z", "cause": "refused"}));
+    let planned = json!([{"rule": "r", "to": "slack.ops", "delivery": "d1"}]);
+    trail.event("2026-11-21T06:00:00Z", "identity.user.deleted", "success", &json!({"planned": planned}));
+    trail.push(
+        "broker_found",
+        &json!({"from": "2026-11-21T06:30:00Z", "to": "2026-11-21T09:30:00Z", "attempts": 3, "cause": "refused"}),
+    );
+    trail.push("delivery", &json!({"at": "2026-11-21T09:40:00Z", "delivery": "d1", "rule": "r", "destination": "slack.ops", "outcome": "done"}));
+    let report = trail.report(9);
+    assert_eq!(
+        rows(&report, "gaps", 0),
+        ["2026-11-21 06:30:00 | not ended in the range | 2h 30m | the broker was lost | refused"]
+    );
+    assert_eq!(rows(&report, "triggered", 0), ["r | slack.ops | 0 | 0 | 0 | 1 | 0 | "]);
+    assert!(report.summary[5].starts_with("1 loss of the broker and 0 times when cadfd did not run, together 2h;"));
+}
+
 #[test]
 fn a_change_to_the_trail_stands_at_the_top() {
     let mut trail = trail();
