@@ -11,9 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::span;
 use super::verify::{files, is_being_written, public_key};
+use crate::checkpoint::PublicKey;
 use crate::config;
 use crate::report::{self, Collector, Origin, Span};
 use crate::store;
+use crate::text::one_line;
 use crate::trail::{self, Expected, Kind, TrailFile, Verifier};
 
 /// Without --since: so many hours before the end.
@@ -57,8 +59,14 @@ enum Format {
 
 pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
-    let Some(span) = range(args, now)? else { return Ok(ExitCode::from(2)) };
-    let (paths, expected) = known(path, args)?;
+    let (span, keys) = match range(args, now).and_then(|span| Ok((span, keys(args)?))) {
+        Ok(given) => given,
+        Err(mistake) => {
+            writeln!(io::stderr(), "cadfd: {}", one_line(&mistake))?;
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let (paths, expected) = known(path, args, keys)?;
     let files = files(&paths)?;
     let keys = expected.keys.clone();
     let mut collector = Collector::new(span, usize::try_from(args.rows).unwrap_or(usize::MAX));
@@ -68,6 +76,7 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.len).sum(),
         made: now,
+        version: env!("CARGO_PKG_VERSION"),
         keys,
         verified,
     };
@@ -79,33 +88,22 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is asked for; `None` where that is a mistake, which has been said.
-fn range(args: &Args, now: Timestamp) -> anyhow::Result<Option<Span>> {
-    let read = |name: &str, text: &Option<String>| match text {
-        None => Ok(None),
-        Some(text) => span::since(text, now).map(Some).map_err(|error| format!("--{name} {text}: {error}")),
-    };
-    let both = read("until", &args.until).and_then(|until| {
-        let until = until.unwrap_or(now);
-        let since = read("since", &args.since)?;
-        let since = since.unwrap_or_else(|| until.checked_sub(USUAL).unwrap_or(Timestamp::MIN));
-        if since < until { Ok(Span { since, until }) } else { Err("--since is not before --until".to_owned()) }
-    });
-    match both {
-        Ok(span) => Ok(Some(span)),
-        Err(mistake) => {
-            writeln!(io::stderr(), "cadfd: {}", crate::text::one_line(&mistake))?;
-            Ok(None)
-        }
-    }
+/// What is asked for.
+fn range(args: &Args, now: Timestamp) -> Result<Span, String> {
+    let read = |name: &str, text: &str| span::since(text, now).map_err(|error| format!("--{name} {text}: {error}"));
+    let until = args.until.as_ref().map_or(Ok(now), |text| read("until", text))?;
+    let usual = || Ok(until.checked_sub(USUAL).unwrap_or(Timestamp::MIN));
+    let since = args.since.as_ref().map_or_else(usual, |text| read("since", text))?;
+    if since < until { Ok(Span { since, until }) } else { Err("--since is not before --until".to_owned()) }
+}
+
+fn keys(args: &Args) -> Result<Vec<PublicKey>, String> {
+    args.key.iter().map(|key| public_key(key).map_err(|error| super::in_words(&error))).collect()
 }
 
 /// The trails, and what is known about them.
-fn known(path: &Path, args: &Args) -> anyhow::Result<(Vec<PathBuf>, Expected)> {
-    let mut expected = Expected::default();
-    for key in &args.key {
-        expected.keys.push(public_key(key)?);
-    }
+fn known(path: &Path, args: &Args, keys: Vec<PublicKey>) -> anyhow::Result<(Vec<PathBuf>, Expected)> {
+    let mut expected = Expected { keys, ..Expected::default() };
     if !args.paths.is_empty() {
         return Ok((args.paths.clone(), expected));
     }

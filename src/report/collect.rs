@@ -132,7 +132,7 @@ impl Collector {
             format!("from {} until before {}", clock(self.span.since), clock(self.span.until)),
         ));
         about.push(Fact::new("Time zone", "UTC, all times"));
-        about.push(Fact::new("Made", format!("{} by cadfd {}", clock(origin.made), env!("CARGO_PKG_VERSION"))));
+        about.push(Fact::new("Made", format!("{} by cadfd {}", clock(origin.made), origin.version)));
         about
     }
 

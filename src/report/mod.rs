@@ -71,6 +71,8 @@ pub struct Origin {
     pub bytes: u64,
     /// When the report is made.
     pub made: Timestamp,
+    /// The version of cadfd that makes it.
+    pub version: &'static str,
     /// The keys whose signatures count.
     pub keys: Vec<PublicKey>,
     /// What verifying the whole trail found.

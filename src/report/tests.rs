@@ -80,6 +80,7 @@ impl Trail {
             files: 1,
             bytes: self.lines.iter().map(|line| line.len() as u64).sum(),
             made: "2026-11-21T09:00:05Z".parse().unwrap(),
+            version: "0.1.0",
             keys: vec![key],
             verified: verifier.finish(),
         })

@@ -129,14 +129,12 @@ fn it_is_written_whole_where_it_is_wanted() {
             output.status.code() == Some(1) && told.contains("--output") && told.contains("No such file"),
             "{told}"
         );
-        for mistake in [["--since", "yesterday"], ["--until", "2020-01-01T"], ["--since", "2999-01-01"]] {
-            let output = site.cadfd(&["report", at, mistake[0], mistake[1]]).await;
+        for [option, text] in
+            [["--since", "yesterday"], ["--until", "2020-01-01T"], ["--since", "2999-01-01"], ["--key", "nonsense"]]
+        {
+            let output = site.cadfd(&["report", at, option, text]).await;
             let told = String::from_utf8(output.stderr).unwrap();
-            assert!(
-                output.status.code() == Some(2)
-                    && told.starts_with("cadfd: --since") | told.starts_with("cadfd: --until"),
-                "{told}"
-            );
+            assert!(output.status.code() == Some(2) && told.starts_with(&format!("cadfd: {option}")), "{told}");
         }
     });
 }
