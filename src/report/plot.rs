@@ -118,10 +118,17 @@ fn bars(svg: &mut String, steps: &[(String, &Counts)], top: u64) {
     }
 }
 
+/// What the axes count in, and the labels of the axis of time.
 fn times(svg: &mut String, steps: &[(String, &Counts)], step: i64) {
     let every = steps.len().div_ceil(LABELS).max(1);
     let room = WIDTH - LEFT - RIGHT;
     let mut day_before = String::new();
+    let _ = writeln!(
+        svg,
+        r#"<text class="axis count" x="{0}" y="{1}">UTC</text><text class="axis count" x="{0}" y="13">events</text>"#,
+        LEFT - 8,
+        HEIGHT - BOTTOM + 19,
+    );
     for (at, (label, _)) in (0_u64..).zip(steps).step_by(every) {
         let x = LEFT + at * room / steps.len().max(1) as u64;
         let (day, hour) = label.split_once(' ').unwrap_or((label, ""));
@@ -133,8 +140,7 @@ fn times(svg: &mut String, steps: &[(String, &Counts)], step: i64) {
         );
         // The day stands once; the hour at each.
         let (first, second) = if step % DAY == 0 { (day, "") } else { (hour, day) };
-        let second = if second == day_before { "" } else { second };
-        second.clone_into(&mut day_before);
+        let second = if day == day_before { "" } else { second };
         for (text, below) in [(first, 19), (second, 34)] {
             if !text.is_empty() {
                 let _ = write!(svg, r#"<text class="axis" x="{x}" y="{}">{text}</text>"#, HEIGHT - BOTTOM + below);

@@ -8,6 +8,9 @@ use super::page::{clock, counted, grouped, length};
 use super::{Fact, Origin};
 use crate::trail::{Finding, Report};
 
+/// Findings that are told one by one; what is wrong is clear by then.
+const FINDINGS: usize = 20;
+
 /// What the verification found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
@@ -17,7 +20,7 @@ pub struct Verdict {
     pub words: &'static str,
     /// In sentences.
     pub text: Vec<String>,
-    /// What was found, no more than the first hundred.
+    /// What was found, no more than the first twenty.
     pub findings: Vec<String>,
     /// Key, checkpoints, the last record.
     pub facts: Vec<Fact>,
@@ -54,9 +57,10 @@ pub(super) fn of(origin: &Origin, signed: u64) -> Verdict {
             format!("{} stand in the time that this report is about.", counted(signed, "checkpoint", "checkpoints"))
         }
     });
-    let mut findings: Vec<_> = found.findings.iter().map(finding).collect();
-    if found.more > 0 {
-        findings.push(format!("and {} more", grouped(found.more as u64)));
+    let mut findings: Vec<_> = found.findings.iter().take(FINDINGS).map(finding).collect();
+    let more = found.more + found.findings.len().saturating_sub(FINDINGS);
+    if more > 0 {
+        findings.push(format!("and {} more; cadfd verify tells of the first hundred", grouped(more as u64)));
     }
     Verdict { tone, words, text, findings, facts: facts(origin) }
 }
