@@ -40,6 +40,7 @@ pub mod audit;
 pub mod pipeline;
 pub mod report;
 pub mod trail;
+pub mod witness;
 pub mod worker;
 
 pub mod admin;

@@ -332,7 +332,8 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -
     }
 }
 
-fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Vec<NewDelivery> {
+/// What the store is given of planned deliveries.
+pub(crate) fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Vec<NewDelivery> {
     let new = |delivery: PlannedDelivery| NewDelivery {
         id: delivery.id,
         destination: delivery.destination,

@@ -76,8 +76,9 @@ pub fn seq_of(line: &[u8]) -> Option<u64> {
 }
 
 /// The types of all records: [`Record`]'s variants as a line names them.
-pub const TYPES: [&str; 11] = [
+pub const TYPES: [&str; 12] = [
     "event",
+    "replay",
     "quarantine",
     "delivery",
     "start",
@@ -104,6 +105,38 @@ pub enum Record<'a> {
         /// When cadfd received it.
         #[serde(serialize_with = "rfc3339")]
         received: Timestamp,
+        /// What it triggered.
+        planned: &'a [Planned<'a>],
+    },
+    /// A notification that cadfd never received: Keystone's own log has it, and somebody had it added.
+    #[serde(rename = "event")]
+    Imported {
+        /// The normalised event, its fields beside the others.
+        #[serde(flatten)]
+        event: &'a Event,
+        /// Nowhere: always null.
+        source: (),
+        /// When it was added.
+        #[serde(serialize_with = "rfc3339")]
+        received: Timestamp,
+        /// That it was, and where from.
+        imported: Imported<'a>,
+        /// Nothing: it is too late for that.
+        planned: [Planned<'a>; 0],
+    },
+    /// An event went through today's rules, because somebody said so.
+    Replay {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// Which replay: the deliveries' ids depend on it.
+        run: &'a str,
+        /// The event's message.
+        message_id: &'a str,
+        /// The event's type.
+        event_type: &'a str,
+        /// The file and the line it was read from.
+        from: &'a str,
         /// What it triggered.
         planned: &'a [Planned<'a>],
     },
@@ -245,6 +278,16 @@ pub enum Record<'a> {
         /// The bound.
         reason: &'a str,
     },
+}
+
+/// Where a message that was added by hand is from.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Imported<'a> {
+    /// Keystone's log, and the line in it: `/var/log/keystone/keystone.log:17`.
+    pub from: &'a str,
+    /// When it was added.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Timestamp,
 }
 
 /// Where a message came from.

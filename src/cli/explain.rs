@@ -1,30 +1,30 @@
 //! `cadfd explain`: captured messages as they are decoded, the rules that match, what would be sent.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use crate::action::Request;
 use crate::action::log::{LineFormat, line};
 use crate::config;
-use crate::event::{Event, decode, from_log_line};
-use crate::names::{self, Book};
+use crate::event::Event;
+use crate::names::Book;
 use crate::rule::{Act, Rule, RuleTable, Subject, Verdict};
 use crate::store::NameTable;
 use crate::text::one_line;
+
+use super::input::{Input, Inputs};
 
 /// A dump of a terminal's worth: beyond that a person looks at the JSON.
 const SHOWN_ODD: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Captured messages: envelopes, inner objects, captures with a body, or lines of Keystone's log; `-` for standard
-    /// input.
+    /// Captured messages: envelopes, inner objects, captures with a body, lines of Keystone's log, or a trail; plain, or packed
+    /// with gzip or zstd; `-` for standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// One JSON object for each message.
@@ -73,83 +73,22 @@ pub(super) fn explain(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         Default::default()
     };
     let mut out = io::stdout().lock();
-    for file in &args.files {
-        let text = read(file)?;
-        for body in messages(&text) {
-            explain_one(&mut out, &body, &rules, &book, args.json)?;
-        }
-    }
+    let inputs = Inputs::open(&args.files)?;
+    inputs.each(|_| (), |input| explain_one(&mut out, input, &rules, &book, args.json))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    if file == Path::new("-") {
-        let mut text = Vec::new();
-        io::stdin().read_to_end(&mut text)?;
-        return Ok(text);
-    }
-    std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
-}
-
-/// The message bodies of a file: JSON objects one after the other, each in as many lines as it likes, or else one in each
-/// line, bare or in a line of Keystone's log. What is neither is a message of its own, so that the decoder says what is
-/// wrong with it.
-fn messages(text: &[u8]) -> Vec<Vec<u8>> {
-    let objects: Result<Vec<&RawValue>, _> = serde_json::Deserializer::from_slice(text).into_iter().collect();
-    if let Ok(objects) = objects
-        && !objects.is_empty()
-    {
-        return objects.into_iter().map(body).collect();
-    }
-    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
-    let known = |line: &&[u8]| message(line).is_some();
-    if !lines.iter().any(known) {
-        return vec![text.to_vec()];
-    }
-    // Among the lines of a log, most are about something else; among captured messages, each is one.
-    let is_log =
-        lines.iter().filter_map(|line| std::str::from_utf8(line).ok()).any(|line| from_log_line(line).is_some());
-    let lines = lines.into_iter();
-    lines.filter_map(|line| message(line).or_else(|| (!is_log).then(|| line.to_vec()))).collect()
-}
-
-/// The message in one line, bare, captured or logged.
-fn message(line: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(line).ok()?;
-    if let Ok(object) = serde_json::from_str::<&RawValue>(text) {
-        return Some(body(object));
-    }
-    from_log_line(text).map(|json| json.as_bytes().to_vec())
-}
-
-/// The body within a capture (`exchange`, `routing_key`, `body`), or the object itself.
-fn body(object: &RawValue) -> Vec<u8> {
-    #[derive(Deserialize)]
-    struct Capture {
-        #[serde(rename = "routing_key")]
-        _routing_key: String,
-        body: String,
-    }
-    match serde_json::from_str::<Capture>(object.get()) {
-        Ok(capture) => capture.body.into_bytes(),
-        Err(_) => object.get().as_bytes().to_vec(),
-    }
-}
-
 /// The names that the daemon knows, if one has run here.
-fn book(state_dir: &Path) -> Book {
+pub(super) fn book(state_dir: &Path) -> Book {
     let known = NameTable::open(state_dir).ok().and_then(|table| table.all().ok());
     Book::of(known.unwrap_or_default())
 }
 
-fn explain_one(out: &mut impl Write, body: &[u8], rules: &RuleTable, book: &Book, json: bool) -> anyhow::Result<()> {
-    let event = decode(body).map(|mut event| {
-        names::fill(&mut event, book);
-        Arc::new(event)
-    });
+fn explain_one(out: &mut impl Write, input: Input, rules: &RuleTable, book: &Book, json: bool) -> anyhow::Result<()> {
+    let event = input.named(book);
     let explained = match &event {
         Ok(event) => Explained { event: Some(event), unreadable: None, rules: verdicts(rules, event) },
-        Err(error) => Explained { event: None, unreadable: Some(error.to_string()), rules: Vec::new() },
+        Err(error) => Explained { event: None, unreadable: Some(error.clone()), rules: Vec::new() },
     };
     if json {
         out.write_all(&crate::text::to_ascii_json(&explained)?)?;

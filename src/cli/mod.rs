@@ -2,17 +2,21 @@
 //!
 //! Its promise: what a command prints is safe for a terminal; a mistake ends with exit status 2 and says what to do.
 
+mod ask;
 mod assets;
 mod check;
 mod doctor;
 mod explain;
 mod health;
 mod init;
+mod input;
 mod key;
 mod names;
 mod outbox;
 mod progress;
 mod report;
+mod reconcile;
+mod replay;
 mod run;
 mod span;
 mod verify;
@@ -58,7 +62,8 @@ Signals to the daemon:
 Exit status:
   0 done, 1 failed, 2 mistakes in what was given;
   of doctor: 0 well, 1 warnings, 2 problems
-  of verify: 0 not altered, 1 altered, 2 nobody can tell";
+  of verify: 0 not altered, 1 altered, 2 nobody can tell;
+  of reconcile: 0 neither lacks anything, 1 one does, 2 nobody can tell";
 
 /// Tells OpenStack operators who did what in Keystone, and acts on it.
 #[derive(Debug, Parser)]
@@ -103,6 +108,13 @@ enum Command {
     ///
     /// It is made whatever the verification finds, and says what that is; only `cadfd verify` tells it by its exit status.
     Report(report::Args),
+    /// Hold Keystone's own log (driver = log) against the trail, message by message: what does either lack?
+    /// The exit status is 0 when neither lacks anything, 1 when one does, 2 when nobody can tell.
+    Reconcile(reconcile::Args),
+    /// Run captured messages, Keystone's log or a trail through today's rules: show what they would do, what other rules
+    /// would do instead, or do it.
+    /// The exit status is 1 when an action was given up.
+    Replay(replay::Args),
     /// Write man pages and shell completions, for packages.
     #[command(hide = true)]
     Assets(assets::Args),
@@ -124,6 +136,8 @@ impl Cli {
             Command::Names(args) => names::names(path, &args),
             Command::Verify(args) => verify::verify(path, &args),
             Command::Report(args) => report::report(path, &args),
+            Command::Reconcile(args) => reconcile::reconcile(path, &args),
+            Command::Replay(args) => replay::replay(path, &args),
             Command::Key(args) => key::key(path, &args),
             Command::Outbox(args) => outbox::outbox(path, &args),
         };

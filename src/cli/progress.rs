@@ -10,6 +10,11 @@ pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
     bar(total, what, "{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
 }
 
+/// A bar of so many things; nothing is drawn where standard error is no terminal.
+pub(super) fn count(total: u64, what: &str) -> ProgressBar {
+    bar(total, what, "{msg} {wide_bar} {pos}/{len} {eta}")
+}
+
 fn bar(total: u64, what: &str, template: &str) -> ProgressBar {
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(total), target).with_message(what.to_owned());

@@ -1,4 +1,4 @@
-//! Times as a person types them: `2d`, `1h30m`, `2026-11-21`, `2026-11-21T10:00:00Z`.
+//! Times as a person types them.
 
 use std::time::Duration;
 
@@ -6,28 +6,31 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// A moment: so long before `now`, a day's beginning in UTC, or RFC 3339.
-///
-/// # Errors
-/// A text that says what is expected.
+/// A time: RFC 3339 (`2026-11-21T07:00:00Z`), a date (its beginning, UTC), or how long ago (`2d`, `1h30m`).
 pub(super) fn since(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
+    let expected = || {
+        format!(
+            "{text:?}: expected how long ago, such as 2d or 1h30m, a date (2026-11-21), or a time (2026-11-21T07:00:00Z)"
+        )
+    };
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return before(now, ago).ok_or_else(|| format!("{text:?} is too long ago"));
     }
-    if let Some(day) = day(text) {
-        return Ok(day);
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
     }
-    let expected = "expected how long ago (2d, 1h30m), a day (2026-11-21) or a time (2026-11-21T10:00:00Z)";
-    let ago: Duration = humantime::parse_duration(text).map_err(|_| expected.to_owned())?;
-    let ago = SignedDuration::try_from(ago).map_err(|_| format!("too long ago; {expected}"))?;
-    now.checked_sub(ago).map_err(|_| format!("too long ago; {expected}"))
+    let date = text.parse::<Date>().ok().filter(|_| text.len() == "2026-11-21".len()).ok_or_else(expected)?;
+    date.to_zoned(TimeZone::UTC).map(|time| time.timestamp()).map_err(|_| expected())
 }
 
-/// Years have four digits, so that no other number is taken for a day.
-fn day(text: &str) -> Option<Timestamp> {
-    let is_day = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    let day: Date = text.parse().ok().filter(|_| is_day)?;
-    day.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
+/// The same, as of now.
+pub(super) fn typed(text: &str) -> Result<Timestamp, String> {
+    since(text, Timestamp::now())
+}
+
+/// So long before a time.
+pub(super) fn before(now: Timestamp, ago: Duration) -> Option<Timestamp> {
+    now.checked_sub(SignedDuration::try_from(ago).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -37,17 +40,17 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        for (text, expected) in [
-            ("2d", "2026-11-19T10:00:00Z"),
-            ("1h30m", "2026-11-21T08:30:00Z"),
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        for (text, time) in [
+            ("2d", "2026-11-19T12:00:00Z"),
+            ("1h30m", "2026-11-21T10:30:00Z"),
             ("2026-11-20", "2026-11-20T00:00:00Z"),
-            ("2026-11-20T12:00:00+01:00", "2026-11-20T11:00:00Z"),
+            ("2026-11-20T07:00:00+02:00", "2026-11-20T05:00:00Z"),
         ] {
-            assert_eq!(since(text, now), Ok(expected.parse().unwrap()), "{text}");
+            assert_eq!(since(text, now), Ok(time.parse().unwrap()), "{text}");
         }
-        for wrong in ["", "yesterday", "20", "-2d", "2026-13-01", "100000y", "2026-11-20T12:00:00"] {
-            assert!(since(wrong, now).unwrap_err().contains("expected how long ago"), "{wrong}");
+        for wrong in ["", "yesterday", "2026-11-31", "20261121", "2026-11-21T07:00:00", "10000000000y"] {
+            assert!(since(wrong, now).is_err(), "{wrong}");
         }
     }
 }

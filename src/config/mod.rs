@@ -127,11 +127,15 @@ pub struct Names {
 /// # Errors
 /// All mistakes.
 pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config, Problems> {
+    load_from(path, variables, None)
+}
+
+fn load_from(path: &Path, variables: &[(String, String)], rules: Option<&[PathBuf]>) -> Result<Config, Problems> {
     let mut problems = Problems::default();
     let text = node::read(path, &mut problems);
     let root = text.and_then(|text| layered(path, &text, variables, &mut problems));
     let problems = RefCell::new(problems);
-    let config = root.map(|root| read(path, &root, variables, &problems));
+    let config = root.map(|root| read(path, &root, variables, rules, &problems));
     let mut problems = problems.into_inner();
     if problems.0.is_empty()
         && let Some(config) = config
@@ -141,6 +145,14 @@ pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config, Probl
     problems.0.sort();
     problems.0.dedup();
     Err(problems)
+}
+
+/// The same with rules from other files or directories; those of the settings are not looked at.
+///
+/// # Errors
+/// All mistakes.
+pub fn load_with(path: &Path, variables: &[(String, String)], rules: &[PathBuf]) -> Result<Config, Problems> {
+    load_from(path, variables, Some(rules))
 }
 
 /// Only where the store is, for commands that work beside the daemon whatever else the settings say.
@@ -212,7 +224,13 @@ const YEAR: Duration = Duration::from_hours(24 * 366);
 const CENTURY: Duration = Duration::from_hours(876_600);
 const GIB: u64 = 1 << 30;
 
-fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &RefCell<Problems>) -> Config {
+fn read(
+    path: &Path,
+    root: &Node,
+    variables: &[(String, String)],
+    other_rules: Option<&[PathBuf]>,
+    problems: &RefCell<Problems>,
+) -> Config {
     let root = Section::new(root, "", problems);
     let mut notes = Vec::new();
     let intake = rabbitmq(root.table("rabbitmq"), &mut notes);
@@ -226,7 +244,11 @@ fn read(path: &Path, root: &Node, variables: &[(String, String)], problems: &Ref
     let destinations = destinations::read(&root);
     let rules_section = root.table("rules");
     let rules_dir = rules_section.text("dir").map_or_else(|| section::beside(path, "rules.d"), PathBuf::from);
-    let rules = rules::read(&rules_dir, &rules_section, &destinations, problems);
+    let files = match other_rules {
+        Some(others) => rules::files_at(others, &rules_section),
+        None => rules::files(&rules_dir, &rules_section),
+    };
+    let rules = rules::read(&files, &destinations, problems);
     rules_section.finish();
     root.finish();
     Config {

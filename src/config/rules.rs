@@ -20,19 +20,14 @@ use super::section::Section;
 
 type Destinations = BTreeMap<String, Destination>;
 
-/// All rules of a directory, its files in the order of their names.
-pub(super) fn read(
-    dir: &Path,
-    settings: &Section<'_>,
-    destinations: &Destinations,
-    problems: &RefCell<Problems>,
-) -> RuleTable {
+/// All rules of these files, in this order.
+pub(super) fn read(files: &[PathBuf], destinations: &Destinations, problems: &RefCell<Problems>) -> RuleTable {
     let mut rules = Vec::new();
     let mut names = HashMap::new();
     let mut sound = HashMap::new();
-    for path in files(dir, settings) {
-        let text = node::read(&path, &mut problems.borrow_mut());
-        let root = text.and_then(|text| Node::parse(&path, &text, &mut problems.borrow_mut()));
+    for path in files {
+        let text = node::read(path, &mut problems.borrow_mut());
+        let root = text.and_then(|text| Node::parse(path, &text, &mut problems.borrow_mut()));
         let Some(root) = root else { continue };
         let root = Section::new(&root, "", problems);
         for section in root.tables("rule", "[[rule]]") {
@@ -59,7 +54,22 @@ pub(super) fn read(
     table
 }
 
-fn files(dir: &Path, settings: &Section<'_>) -> Vec<PathBuf> {
+/// The files that were named, and those of directories that were named.
+pub(super) fn files_at(paths: &[PathBuf], settings: &Section<'_>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            found.extend(files(path, settings));
+        } else {
+            // One that is not there is a mistake when it is read.
+            found.push(path.clone());
+        }
+    }
+    found
+}
+
+/// The files of a directory, in the order of their names.
+pub(super) fn files(dir: &Path, settings: &Section<'_>) -> Vec<PathBuf> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         // Without rules cadfd still keeps the trail; a directory that was named must be there.

@@ -10,6 +10,12 @@ const LOGGER: &str = "oslo.messaging.notification.";
 /// A line holds a few braces before the notification at most; a hostile one may hold many.
 const ATTEMPTS: usize = 16;
 
+/// Whether a line of a log is of a notification, whether or not that can be read.
+#[must_use]
+pub fn is_told_in(line: &str) -> bool {
+    line.contains(LOGGER)
+}
+
 /// The notification in a line of Keystone's log, fit for [`super::decode`]; `None` for any other line.
 ///
 /// The format is oslo.log's default (`… INFO oslo.messaging.notification.<event_type> [<request>] {…}`), with

@@ -15,6 +15,7 @@ mod kind;
 mod lenient;
 mod log_line;
 mod payload;
+mod recorded;
 mod scan;
 mod secrets;
 mod time;
@@ -28,8 +29,9 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, signed_text};
 use envelope::Inner;
-pub use log_line::from_log_line;
+pub use log_line::{from_log_line, is_told_in};
 pub use payload::Payload;
+pub use recorded::of_record;
 pub use unreadable::Unreadable;
 pub use view::{
     Assignment, Change, Event, Federation, Format, Initiator, KEYS, Member, Origin, Outcome, Reason, Reference,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::Payload;
@@ -165,7 +165,7 @@ pub struct Assignment {
 }
 
 /// A thing by its id, and by its name where that is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// Its id.
     pub id: String,
@@ -189,7 +189,7 @@ pub struct Member {
 /// What an update changed: what is known of the thing before the event, compared with Keystone's answer after it. Never
 /// in the message, so it can be missing where Keystone was not asked or did not answer in time. Where several updates lie
 /// between the two times, as after a backlog, what they changed is told with the first of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Always true: this was compared, not told.
     pub derived: bool,

@@ -155,6 +155,12 @@ impl RuleTable {
         self.rules.is_empty()
     }
 
+    /// Only the rule of this name, as if there were no other; `None` where there is none.
+    #[must_use]
+    pub fn only(self, name: &str) -> Option<Self> {
+        self.rules.into_iter().find(|rule| rule.name == name).map(|rule| Self::new(vec![rule]))
+    }
+
     /// Its rules, in order.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
@@ -164,12 +170,23 @@ impl RuleTable {
     /// What is to be done about an event; `colour` for lines on a terminal.
     #[must_use]
     pub fn plan(&self, event: &Arc<Event>, colour: bool) -> Plan<'_> {
+        self.plan_as(event, &event.message_id, colour)
+    }
+
+    /// What is to be done about an event once more: the deliveries' ids are those of this run, so that whoever receives
+    /// them does not take them for a repeat of the first ones.
+    #[must_use]
+    pub fn plan_again(&self, event: &Arc<Event>, run: &str, colour: bool) -> Plan<'_> {
+        self.plan_as(event, &again(run, &event.message_id), colour)
+    }
+
+    fn plan_as(&self, event: &Arc<Event>, id: &str, colour: bool) -> Plan<'_> {
         let subject = Subject::new(event);
         let mut plan = Plan::default();
         for rule in self.candidates(&event.event_type).iter().filter_map(|at| self.rules.get(*at)) {
             match rule.verdict(&subject) {
                 Verdict::Matches => {
-                    plan_rule(rule, &subject, colour, &mut plan);
+                    plan_rule(rule, &subject, id, colour, &mut plan);
                     if rule.is_final {
                         break;
                     }
@@ -217,7 +234,7 @@ impl RuleTable {
     }
 }
 
-fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, colour: bool, plan: &mut Plan<'a>) {
+fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, message: &str, colour: bool, plan: &mut Plan<'a>) {
     for (at, act) in rule.actions.iter().enumerate() {
         let mut planned = Planned { rule: &rule.name, to: act.to(), delivery: None, error: None };
         if let Act::Log(log) = act {
@@ -230,7 +247,7 @@ fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, colour: bool, plan: &mut
                 Err(error) => planned.error = Some(error.to_string()),
             }
         } else {
-            let id = delivery_id(&subject.event.message_id, &rule.name, at);
+            let id = delivery_id(message, &rule.name, at);
             let request = act.request(subject, &rule.name, &id).map_err(|error| error.to_string());
             planned.delivery = Some(id.clone());
             planned.error = request.as_ref().err().cloned();
@@ -239,6 +256,12 @@ fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, colour: bool, plan: &mut
         }
         plan.planned.push(planned);
     }
+}
+
+/// What a message is called in a replay.
+#[must_use]
+pub fn again(run: &str, message_id: &str) -> String {
+    format!("replay\n{run}\n{message_id}")
 }
 
 /// The same message, rule and action always give the same id: planned again after a crash, or by a second daemon, it

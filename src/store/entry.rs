@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::MessageKey;
 use crate::chain::Hash;
@@ -68,7 +69,7 @@ impl fmt::Debug for Seal {
 }
 
 /// A planned delivery.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewDelivery {
     /// The id that the receiver sees; the same when the same message is planned again.
     pub id: String,

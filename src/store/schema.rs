@@ -16,7 +16,7 @@ use super::seen;
 pub(super) const FILE: &str = "cadfd.db";
 
 /// The version that [`SCHEMA`] is (`PRAGMA user_version`).
-const VERSION: usize = 5;
+const VERSION: usize = 6;
 
 /// A new store's.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -65,6 +65,9 @@ pub enum OpenError {
         /// The highest version this program knows.
         known: usize,
     },
+    /// Written by an earlier version, and not opened by a daemon of this one yet.
+    #[error("{0} is from an earlier version; start the daemon of this one, which carries it forward")]
+    Older(PathBuf),
     /// There is no store yet.
     #[error("{0} does not exist; has cadfd run with these settings yet?")]
     Absent(PathBuf),
@@ -87,7 +90,7 @@ impl OpenError {
             Self::Sqlite { source, .. } => {
                 matches!(source.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
             }
-            Self::Locked(_) | Self::Newer { .. } | Self::Absent(_) => false,
+            Self::Locked(_) | Self::Newer { .. } | Self::Older(_) | Self::Absent(_) => false,
         }
     }
 }
@@ -154,6 +157,14 @@ pub(super) fn open_beside(dir: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// The same, for what only a store of this very version has.
+pub(super) fn open_beside_current(dir: &Path) -> Result<Connection, OpenError> {
+    let connection = open_beside(dir)?;
+    let path = dir.join(FILE);
+    let found = version(&connection).map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
+    if found < VERSION { Err(OpenError::Older(path)) } else { Ok(connection) }
+}
+
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     // A power cut after the commit must not take the commit back: the message is acknowledged by then.
@@ -182,8 +193,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
         1 => from_1(&transaction),
         // Version 2 had no names.
         2 | 3 => transaction.execute_batch(SCHEMA).and_then(|()| transaction.execute_batch(ADD_SENT)),
-        // It knew no chain, and would not keep its head: that is all.
-        4 => Ok(()),
+        // Version 4 knew no chain, and would not keep its head; neither had anything to be handed over.
+        4 | 5 => transaction.execute_batch(SCHEMA),
         _ => return Ok(()),
     };
     let migrated = migrated.and_then(|()| add_before(&transaction));

@@ -82,5 +82,20 @@ CREATE TABLE IF NOT EXISTS name (
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 
+-- Records that the command line asks for, until the writer gives them their places in the trail (handed.rs).
+CREATE TABLE IF NOT EXISTS handed (
+  n          INTEGER PRIMARY KEY,        -- the order they were handed over in
+  purpose    INTEGER NOT NULL,           -- 0: a message that the trail lacks, 1: a replay
+  key        BLOB NOT NULL UNIQUE,       -- 16 bytes: the message's, or those of the replay and the message
+  record     BLOB NOT NULL,              -- what stands behind its place
+  deliveries TEXT NOT NULL               -- JSON, what is to be delivered because of it
+);
+
+-- What was replayed, so that a replay that was interrupted goes on where it was; for as long as ids are remembered.
+CREATE TABLE IF NOT EXISTS replayed (
+  key BLOB PRIMARY KEY,
+  at  INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- Written and emptied to find out whether the disk takes writes again.
 CREATE TABLE IF NOT EXISTS probe (n INTEGER PRIMARY KEY, filler BLOB NOT NULL);

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 const BYTES: usize = 16;
 
 /// A message's id as it is kept: a UUID's own bytes, of any other text the first of its SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageKey([u8; BYTES]);
 
 /// Ids of one generation: about a megabyte of them, looked through in a tenth of a millisecond.
@@ -88,6 +88,16 @@ impl MessageKey {
             bytes
         };
         Self(uuid(message_id.as_bytes()).unwrap_or_else(other))
+    }
+
+    /// As it is kept.
+    #[must_use]
+    pub fn bytes(self) -> [u8; BYTES] {
+        self.0
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
     }
 }
 

@@ -168,7 +168,7 @@ impl Work<'_> {
         Ok(self.chunks)
     }
 
-    fn add_delivery(&mut self, seq: u64, delivery: &NewDelivery) -> rusqlite::Result<()> {
+    pub(super) fn add_delivery(&mut self, seq: u64, delivery: &NewDelivery) -> rusqlite::Result<()> {
         let NewDelivery { id, destination, rule, message_id, event_type, request, sent } = delivery;
         let now = self.now.as_millisecond();
         let (request, reason) = (request.as_ref().ok(), request.as_ref().err());

@@ -17,6 +17,7 @@ use super::books::Books;
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice, answer, refuse};
 use super::figures::{Loss, Shown};
+use super::handed::Left;
 use super::names;
 use super::reader::Signal;
 use super::work::Work;
@@ -25,6 +26,9 @@ use crate::quiet::Quiet;
 
 /// How long the thread sleeps when nothing is asked of it; also how soon a change by the command line is noticed.
 const IDLE: Duration = Duration::from_millis(500);
+
+/// No version is negative.
+const UNSEEN: i64 = -1;
 
 /// Rows that one transaction gathers from waiting commands; bounds its length and its memory.
 const GROUP_ROWS: usize = 4096;
@@ -60,25 +64,28 @@ pub(super) struct Writer {
     quiet: Quiet,
     /// How often the command line has changed names.
     names_changes: i64,
+    /// What is left of what the command line handed over.
+    handed: Left,
 }
 
 impl Writer {
     pub(super) fn new(dir: &Path, connection: Connection, books: Books, bounds: Bounds, signals: Signals) -> Self {
         let dir = dir.to_owned();
-        // No version is negative: what the command line did while no daemon ran is looked at first of all.
+        // What the command line did while no daemon ran is looked at first of all.
         Self {
             dir,
             connection,
             books: Some(books),
             bounds,
             signals,
-            data_version: -1,
+            data_version: UNSEEN,
             wake: Vec::new(),
             nudge: false,
             notices: Vec::new(),
             losses: Vec::new(),
             quiet: Quiet::default(),
             names_changes: 0,
+            handed: Left::Nothing,
         }
     }
 
@@ -86,7 +93,7 @@ impl Writer {
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         loop {
             self.signals.shown.beat();
-            let mut group = match commands.recv_timeout(IDLE) {
+            let mut group = match commands.recv_timeout(self.pause()) {
                 Ok(first) => vec![first],
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => vec![Command::Close],
@@ -108,10 +115,16 @@ impl Writer {
         }
     }
 
+    /// For how long to wait for a command.
+    fn pause(&self) -> Duration {
+        // After a failure the disk is given its time.
+        if self.handed == Left::More && self.books.is_some() { Duration::ZERO } else { IDLE }
+    }
+
     /// Whether there is something to write though nobody asked.
     fn has_idle_work(&mut self) -> bool {
         let changed = data_version(&self.connection).is_ok_and(|version| version != self.data_version);
-        changed || self.books.as_ref().is_none_or(|books| books.marks_changed)
+        changed || self.handed != Left::Nothing || self.books.as_ref().is_none_or(|books| books.marks_changed)
     }
 
     fn commit(&mut self, group: Vec<Command>) {
@@ -136,6 +149,8 @@ impl Writer {
         };
         if let Some(failure) = &failure {
             self.signals.shown.failed(&failure.to_string());
+            // What the command line changed is looked at again.
+            self.data_version = UNSEEN;
         }
         if failure.is_none() {
             if let Some(books) = &books {
@@ -190,7 +205,7 @@ impl Writer {
             None => Books::load(&tx)?,
         };
         let version = data_version(&tx)?;
-        let version_known = self.data_version >= 0;
+        let version_known = self.data_version != UNSEEN;
         let changed_beside = version != self.data_version;
         if changed_beside {
             fresh.count_outbox(&tx)?;
@@ -221,6 +236,7 @@ impl Writer {
         if changed_beside {
             work.record_discarded()?;
         }
+        let handed = if changed_beside || self.handed != Left::Nothing { work.take_handed()? } else { Left::Nothing };
         work.keep_within_bounds()?;
         work.remember()?;
         let chunks = work.finish()?;
@@ -234,6 +250,7 @@ impl Writer {
             fresh.save_place(&tx)?;
         }
         tx.commit()?;
+        self.handed = handed;
         *books = Some(fresh);
         Ok(chunks)
     }

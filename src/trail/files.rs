@@ -25,6 +25,19 @@ pub enum Kind {
     Gzip,
 }
 
+impl Kind {
+    /// From a file's first bytes, four of them if it has so many; `None` where it is packed with another program.
+    #[must_use]
+    pub fn of(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstd),
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X'] | [b'B', b'Z', b'h', _] => None,
+            _ => Some(Self::Plain),
+        }
+    }
+}
+
 /// Why a trail cannot be read. Each says the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TrailError {
@@ -71,13 +84,11 @@ impl TrailFile {
         let mut file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let read = file.read(&mut head).map_err(io)?;
-        let kind = match head.get(..read).unwrap_or_default() {
-            [] => return Ok(None),
-            [0x28, 0xb5, 0x2f, 0xfd] => Kind::Zstd,
-            [0x1f, 0x8b, ..] => Kind::Gzip,
-            [0xfd, b'7', b'z', b'X'] | [b'B', b'Z', b'h', _] => return Err(TrailError::Packed(path.to_owned())),
-            _ => Kind::Plain,
-        };
+        if read == 0 {
+            return Ok(None);
+        }
+        let head = head.get(..read).unwrap_or_default();
+        let kind = Kind::of(head).ok_or_else(|| TrailError::Packed(path.to_owned()))?;
         let mut lines = Lines::new(unpacked(path, kind).map_err(io)?);
         let Some(line) = lines.next_line().map_err(io)? else { return Ok(None) };
         let first = link_of(line.bytes).ok_or_else(|| TrailError::Foreign(path.to_owned()))?;
@@ -164,6 +175,14 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
 fn is_beside(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     BESIDE.iter().any(|end| name.ends_with(end))
+}
+
+/// The lines of anything that is packed so, from where it stands.
+///
+/// # Errors
+/// When its beginning cannot be unpacked.
+pub fn lines_of(file: impl Read + Send + 'static, kind: Kind) -> io::Result<Lines> {
+    Ok(Lines::new(unpack(file, kind)?))
 }
 
 fn unpacked(path: &Path, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {

@@ -7,6 +7,6 @@ mod files;
 mod lines;
 mod verify;
 
-pub use files::{Kind, TrailError, TrailFile, find};
+pub use files::{Kind, TrailError, TrailFile, find, lines_of};
 pub use lines::{Line, Lines};
 pub use verify::{Expected, Finding, Report, Verifier, What};

@@ -124,7 +124,8 @@ impl Site {
         }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command of the program, ready to run.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         self.write();
         let mut command = Command::new(program());
         command.arg("--config").arg(self.path("etc/cadfd.toml")).args(args).kill_on_drop(true);

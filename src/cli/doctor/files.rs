@@ -123,7 +123,7 @@ fn folder_row(tried: &str, folder: &Path, files: &[&str], setting: &str, room: O
 
 /// Whether the daemon holds the state directory's lock, as the kernel lists it: trying the lock could make a daemon fail
 /// that starts at this moment.
-pub(super) fn is_running(state_dir: &Path) -> bool {
+pub(in crate::cli) fn is_running(state_dir: &Path) -> bool {
     let Ok(lock) = fs::metadata(state_dir.join(store::LOCK)) else { return false };
     let Ok(locks) = fs::read_to_string("/proc/locks") else { return false };
     // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`: proc_locks(5).

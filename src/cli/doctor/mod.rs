@@ -3,7 +3,7 @@
 //! Its promise: nothing is declared, consumed, published, built or sent, unless `--send-test` says so, and then only
 //! what says that it is a test; it ends, whatever does not answer; the exit status tells the worst that was found.
 
-mod files;
+pub(super) mod files;
 pub(super) mod keystone_conf;
 mod print;
 
