@@ -71,14 +71,14 @@ pub enum Verdict {
     Again,
 }
 
-/// From when to when one publisher's messages stand in the log, and how many.
+/// From when to when one publisher's messages stand in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The first.
     pub first: Timestamp,
     /// The last.
     pub last: Timestamp,
-    /// How many there are.
+    /// How many there are in the range that is looked at.
     pub messages: u64,
 }
 
@@ -137,13 +137,15 @@ impl Join {
             Some(place) => self.tell(place),
             None => self.lacking.contains(&said.key),
         };
-        if !self.window.has(said.time) {
+        let is_meant = self.window.has(said.time);
+        // Also what is not looked at shows that the log was kept then.
+        self.extend(said, is_meant && !is_again)?;
+        if !is_meant {
             return Ok(Verdict::Outside);
         }
         if is_again {
             return Ok(Verdict::Again);
         }
-        self.extend(said)?;
         if place.is_some() {
             return Ok(Verdict::Both);
         }
@@ -167,17 +169,17 @@ impl Join {
         })
     }
 
-    fn extend(&mut self, said: &Said<'_>) -> Result<(), TooMany> {
+    fn extend(&mut self, said: &Said<'_>, counts: bool) -> Result<(), TooMany> {
         let (Some(publisher), Some(time)) = (said.publisher, said.time) else { return Ok(()) };
         if let Some(span) = self.spans.get_mut(publisher) {
             (span.first, span.last) = (span.first.min(time), span.last.max(time));
-            span.messages += 1;
+            span.messages += u64::from(counts);
             return Ok(());
         }
         if self.spans.len() >= PUBLISHERS {
             return Err(TooMany);
         }
-        self.spans.insert(publisher.to_owned(), Span { first: time, last: time, messages: 1 });
+        self.spans.insert(publisher.to_owned(), Span { first: time, last: time, messages: u64::from(counts) });
         Ok(())
     }
 
@@ -239,10 +241,7 @@ mod tests {
         let mut trail_lacks: Vec<u8> =
             log.iter().filter(|it| !has(trail, it.0) && is_meant(it.1)).map(|it| it.0).collect();
         let covered = |(_, time, publisher): &Message| {
-            let times = || {
-                let in_range = |time: &i8| since <= *time && *time < until;
-                log.iter().filter(|it| it.2 == *publisher).filter_map(|it| it.1).filter(in_range)
-            };
+            let times = || log.iter().filter(|it| it.2 == *publisher).filter_map(|it| it.1);
             let Some(time) = *time else { return false };
             publisher.is_some() && times().any(|other| other <= time) && times().any(|other| other >= time)
         };

@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Looks without any change before it is said that the daemon does not take anything over.
 const PATIENCE: u32 = 100;
 
-/// Adds what is lacking, if that is wanted; whether all of it is on its way.
+/// Adds what is lacking, if that is wanted; whether all of it is in the trail.
 pub(super) fn import(
     dir: &Path,
     logs: &[Log],
@@ -57,7 +57,7 @@ pub(super) fn import(
         (false, _) => format!("{handed} handed over; no daemon runs, so they are written at its next start"),
     };
     printer.imported(&text, || json!({"handed_over": handed, "written": is_taken}))?;
-    Ok(handed == count && (is_taken || !running))
+    Ok(handed == count && is_taken)
 }
 
 fn hand_over(store: &mut HandOver, logs: &[Log], found: &Comparison) -> anyhow::Result<u64> {
@@ -114,7 +114,7 @@ fn wait(store: &mut HandOver) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (mut left, mut looks) = (store.waiting()?, 0);
     while left > 0 && looks < PATIENCE {
-        runtime.block_on(tokio::time::sleep(LOOK));
+        runtime.block_on(async { tokio::time::sleep(LOOK).await });
         let now = store.waiting()?;
         looks = if now < left { 0 } else { looks + 1 };
         left = now;
