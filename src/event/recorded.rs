@@ -3,13 +3,12 @@
 //! Its promise: the payload and the context are read anew, as a message's are; what was not in the message stays as it
 //! stands in the record: names, where they were from, what an update changed.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::{Assignment, Change, Event, Origin, Unreadable, decode};
 use crate::name::How;
@@ -35,14 +34,8 @@ pub fn of_record(line: &[u8]) -> Option<Result<Event, Unreadable>> {
     if inner.get("type")?.get() != "\"event\"" {
         return None;
     }
-    let context: BTreeMap<String, &RawValue> = part(&inner, "context").unwrap_or_default();
-    let context = context.into_iter().map(|(key, value)| (Cow::Owned(format!("_context_{key}")), value));
-    let same = SAME.iter().filter_map(|key| Some((Cow::Borrowed(*key), *inner.get(*key)?)));
-    // A null says that the message had none.
-    let envelope: BTreeMap<Cow<'_, str>, &RawValue> =
-        same.chain(context).filter(|(_, value)| value.get() != "null").collect();
-    let body = serde_json::to_vec(&envelope).ok()?;
-    Some(decode(&body).map(|mut event| {
+    let body = body(&inner)?;
+    Some(decode(body.as_bytes()).map(|mut event| {
         event.own = part(&inner, "own").unwrap_or_default();
         event.change = part::<Option<Change>>(&inner, "change").flatten();
         let names: BTreeMap<String, Told> = part(&inner, "names").unwrap_or_default();
@@ -51,6 +44,18 @@ pub fn of_record(line: &[u8]) -> Option<Result<Event, Unreadable>> {
         }
         event
     }))
+}
+
+/// A message as it may have come: the envelope's members, and the context's in their order.
+fn body(inner: &Members<'_>) -> Option<String> {
+    // A null says that the message had none.
+    let same = SAME.iter().filter_map(|key| Some((*key, inner.get(*key)?.get()))).filter(|(_, raw)| *raw != "null");
+    let mut members: Vec<_> = same.map(|(key, raw)| format!("\"{key}\":{raw}")).collect();
+    let context: Map<String, Value> = part(inner, "context").unwrap_or_default();
+    for (key, value) in context {
+        members.push(format!("{}:{value}", serde_json::to_string(&format!("_context_{key}")).ok()?));
+    }
+    Some(format!("{{{}}}", members.join(",")))
 }
 
 fn part<'a, T: Deserialize<'a>>(inner: &Members<'a>, key: &str) -> Option<T> {

@@ -287,6 +287,19 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_version_5_is_carried_forward() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        let old = Connection::open(dir.path().join(FILE)).unwrap();
+        old.execute_batch("DROP TABLE handed; DROP TABLE replayed; PRAGMA user_version = 5").unwrap();
+        drop(old);
+        assert!(matches!(open_beside_current(dir.path()), Err(OpenError::Older(_))));
+        let (store, _lock) = open(dir.path()).unwrap();
+        assert_eq!((version(&store).unwrap(), columns(&store)), (VERSION, columns(&new())));
+        open_beside_current(dir.path()).unwrap();
+    }
+
+    #[test]
     fn a_newer_schema_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let (connection, lock) = open(dir.path()).unwrap();

@@ -321,3 +321,80 @@ async fn many_names_need_no_folder_for_temporary_files() {
     assert_eq!(memory, 2, "a container has none");
     store.close();
 }
+
+fn handed(purpose: Purpose, id: &str, destinations: &[&str]) -> Handed {
+    let Entry { record, deliveries, .. } = entry(id, destinations);
+    Handed { purpose, key: MessageKey::of(id), record, deliveries }
+}
+
+/// Until the store's thread has taken everything over; it looks twice a second.
+async fn taken(store: &HandOver) {
+    while store.waiting().unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_handed_over_stands_in_the_trail_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    store.put(&Session::default(), vec![entry("known", &[])]).await.unwrap();
+    let mut beside = HandOver::open(dir.path()).unwrap();
+    let import = |id: &str| handed(Purpose::Import, id, &[]);
+    let replay = |id: &str| handed(Purpose::Replay, id, &["slack.ops"]);
+    assert!(beside.put(&[import("known"), import("new"), import("new"), replay("again"), replay("again")]).unwrap());
+    taken(&beside).await;
+    assert_eq!(lines(&store).len(), 3);
+    assert!(
+        beside.is_replayed(MessageKey::of("again")).unwrap() && !beside.is_replayed(MessageKey::of("new")).unwrap()
+    );
+    // Handed over once more, and received after all.
+    assert!(beside.put(&[import("new"), replay("again")]).unwrap());
+    taken(&beside).await;
+    assert_eq!(store.put(&Session::default(), vec![entry("new", &["slack.ops"])]).await.unwrap().repeats, [0]);
+    assert_eq!(lines(&store).len(), 3);
+    let due = due(&store, "slack.ops");
+    assert_eq!((due.len(), due[0].id.as_str(), due[0].seq), (1, "again-0", 3));
+    assert_eq!(beside.fate("again-0").unwrap(), Fate::Waiting);
+    assert_eq!(beside.fate("new-0").unwrap(), Fate::Done);
+}
+
+#[tokio::test]
+async fn however_much_is_handed_over_it_keeps_its_order_and_one_bad_row_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir, Bounds::default()));
+    let mut beside = HandOver::open(dir.path()).unwrap();
+    let all: Vec<_> = (0..1200)
+        .map(|n| Handed {
+            record: format!("\"type\":\"event\",\"n\":{n}}}").into_bytes(),
+            ..handed(Purpose::Import, &format!("m{n}"), &[])
+        })
+        .collect();
+    assert!(beside.put(&all).unwrap());
+    let connection = schema::open_beside(dir.path()).unwrap();
+    connection.execute("UPDATE handed SET deliveries = 'x' WHERE n = 7", []).unwrap();
+    let store = open(&dir, Bounds::default());
+    taken(&beside).await;
+    let numbers: Vec<u64> = lines(&store)
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, (0..1200).filter(|n| *n != 6).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_handed_over_waits_while_the_trail_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = Bounds { backlog_max_bytes: 50, ..Bounds::default() };
+    let store = open(&dir, bounds);
+    store.put(&Session::default(), vec![entry("a", &[])]).await.unwrap();
+    let mut beside = HandOver::open(dir.path()).unwrap();
+    assert!(beside.put(&[handed(Purpose::Import, "b", &[])]).unwrap());
+    // The thread has looked at it when it answers.
+    store.answers().await;
+    store.answers().await;
+    assert_eq!((beside.waiting().unwrap(), lines(&store).len()), (1, 1));
+    store.set_bounds(Bounds::default());
+    taken(&beside).await;
+    assert_eq!(lines(&store).len(), 2);
+}

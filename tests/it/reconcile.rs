@@ -309,3 +309,30 @@ fn an_import_that_is_killed_itself_is_typed_again() {
         scene.verified().await;
     });
 }
+
+#[test]
+fn whoever_sits_at_a_terminal_is_asked() {
+    run_test(async || {
+        let scene = Scene::with(&said("identity.one", 0..1)).await;
+        let missing = said("identity.one", 1..3);
+        let path = scene.write("keystone.log", log(&missing));
+        let mut outcomes = Vec::new();
+        for answer in ["n\n", "\n", "y\n"] {
+            let typed = format!(
+                "{} --config {} reconcile {} --import",
+                env!("CARGO_BIN_EXE_cadfd"),
+                scene.site.path("etc/cadfd.toml").display(),
+                path.display()
+            );
+            // `script` gives it a terminal.
+            let mut command = tokio::process::Command::new("script");
+            command.args(["-qec", &typed, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            child.stdin.take().unwrap().write_all(answer.as_bytes()).await.unwrap();
+            let output = child.wait_with_output().await.unwrap();
+            assert!(told(&output).contains("Add 2 messages to the trail"), "{}", told(&output));
+            outcomes.push(told(&output).contains("2 handed over; no daemon runs"));
+        }
+        assert_eq!(outcomes, [false, false, true]);
+    });
+}
