@@ -178,7 +178,8 @@ fn objects(text: &[u8]) -> Option<Vec<(u64, Vec<u8>)>> {
     while let Some(object) = stream.next() {
         let object = object.ok()?;
         let begin = stream.byte_offset() - object.get().len();
-        line += text.get(at..begin)?.iter().filter(|byte| **byte == b'\n').count() as u64;
+        // Each line feed begins one more piece.
+        line += text.get(at..begin)?.split(|byte| *byte == b'\n').skip(1).count() as u64;
         at = begin;
         found.push((line, body(object)));
     }

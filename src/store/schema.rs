@@ -189,12 +189,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     }
     let transaction = connection.transaction().map_err(sqlite)?;
     let migrated = match found {
-        0 => transaction.execute_batch(SCHEMA),
+        // A new one. Version 4 knew no chain, and would not keep its head; up to 5 nothing could be handed over.
+        0 | 4 | 5 => transaction.execute_batch(SCHEMA),
         1 => from_1(&transaction),
         // Version 2 had no names.
         2 | 3 => transaction.execute_batch(SCHEMA).and_then(|()| transaction.execute_batch(ADD_SENT)),
-        // Version 4 knew no chain, and would not keep its head; neither had anything to be handed over.
-        4 | 5 => transaction.execute_batch(SCHEMA),
         _ => return Ok(()),
     };
     let migrated = migrated.and_then(|()| add_before(&transaction));

@@ -118,7 +118,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<Log>, LogError> {
     files.sort_by(|a, b| a.1.cmp(&b.1));
     files.dedup_by(|a, b| a.1 == b.1);
     // By the time of their last line, which is what a file's own time is.
-    files.sort_by(|a, b| a.0.cmp(&b.0));
+    files.sort_by_key(|(modified, _)| *modified);
     let mut logs = Vec::new();
     for (_, path) in files {
         logs.push(Log::File(LogFile::open(&path)?));

@@ -14,7 +14,7 @@ use tokio::process::Child;
 use crate::daemon::{Site, eventually, of_type};
 use crate::ground::Ground;
 use crate::run_test;
-use crate::standins::Fault;
+use crate::standins::{Call, Fault};
 
 const RULES: &str = r#"
 [[rule]]
@@ -156,9 +156,9 @@ fn a_trail_is_replayed_as_it_was_told() {
         let sent = shown[0].lines().find(|line| line.contains("http.inventory: ")).unwrap();
         let request: Value = serde_json::from_str(sent.split_once("http.inventory: ").unwrap().1).unwrap();
         let again = &request["http"]["body"]["json"];
-        let calls: Vec<_> = ground.receiver.calls().iter().map(|call| call.json()).collect();
-        let first = calls.iter().find(|call| call["message_id"] == again["message_id"]);
-        assert_eq!(Some(again), first, "{request}");
+        let calls = ground.receiver.calls();
+        let first = calls.iter().map(Call::json).find(|call| call["message_id"] == again["message_id"]);
+        assert_eq!(Some(again), first.as_ref(), "{request}");
     });
 }
 
