@@ -51,21 +51,7 @@ struct Work {
 }
 
 pub(super) fn carry(replay: &Replay, rules: &RuleTable, dir: &Path, args: &Args) -> anyhow::Result<ExitCode> {
-    let (mut work, mut met) = (Work::default(), HashSet::new());
-    let passed = replay.each("planning", |_, event| {
-        if !met.insert(MessageKey::of(&event.message_id)) {
-            return Ok(());
-        }
-        let plan = rules.plan(event, false);
-        work.events += u64::from(!plan.planned.is_empty());
-        work.actions += plan.deliveries.len() as u64;
-        for planned in plan.planned {
-            *work.by_destination.entry(planned.to.to_owned()).or_default() += 1;
-        }
-        Ok(())
-    })?;
-    drop(met);
-    told(&passed)?;
+    let work = work(replay, rules)?;
     if work.events == 0 {
         writeln!(io::stdout(), "the rules lead to nothing")?;
         return Ok(ExitCode::SUCCESS);
@@ -83,18 +69,7 @@ pub(super) fn carry(replay: &Replay, rules: &RuleTable, dir: &Path, args: &Args)
     let run = args.resume.clone().unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
     writeln!(io::stderr(), "replay {run}; should it be interrupted, the same with --resume {run} goes on")?;
     let mut carrier = Carrier::new(dir, run, args.rate, work.actions)?;
-    // The bar of this pass would stand over the other one.
-    let ended = replay.inputs.each(
-        |_| (),
-        |input| {
-            let from = input.from.clone();
-            match input.named(&replay.book) {
-                Ok(event) if replay.is_meant(&event) => carrier.event(&from, &event, rules),
-                _ => Ok(()),
-            }
-        },
-    );
-    let ended = ended.and_then(|()| carrier.wait_for_all());
+    let ended = carrier.all(replay, rules);
     carrier.bar.finish_and_clear();
     match ended {
         Err(error) => match error.downcast::<Stopped>() {
@@ -103,6 +78,25 @@ pub(super) fn carry(replay: &Replay, rules: &RuleTable, dir: &Path, args: &Args)
         },
         Ok(()) => carrier.done(),
     }
+}
+
+/// What the rules lead to, each message once.
+fn work(replay: &Replay, rules: &RuleTable) -> anyhow::Result<Work> {
+    let (mut work, mut met) = (Work::default(), HashSet::new());
+    let passed = replay.each("planning", |_, event| {
+        if !met.insert(MessageKey::of(&event.message_id)) {
+            return Ok(());
+        }
+        let plan = rules.plan(event, false);
+        work.events += u64::from(!plan.planned.is_empty());
+        work.actions += plan.deliveries.len() as u64;
+        for planned in plan.planned {
+            *work.by_destination.entry(planned.to.to_owned()).or_default() += 1;
+        }
+        Ok(())
+    })?;
+    told(&passed)?;
+    Ok(work)
 }
 
 fn told(passed: &Passed) -> io::Result<()> {
@@ -177,6 +171,22 @@ impl<'a> Carrier<'a> {
             given_up: 0,
             reasons: Vec::new(),
         })
+    }
+
+    /// Every event, and the end of all that was handed over.
+    fn all(&mut self, replay: &Replay, rules: &RuleTable) -> anyhow::Result<()> {
+        // Without a bar of its own, which would stand over the other one.
+        replay.inputs.each(
+            |_| (),
+            |input| {
+                let from = input.from.clone();
+                match input.named(&replay.book) {
+                    Ok(event) if replay.is_meant(&event) => self.event(&from, &event, rules),
+                    _ => Ok(()),
+                }
+            },
+        )?;
+        self.wait_for_all()
     }
 
     /// Hands over what is to be done about an event, when its time has come.

@@ -46,7 +46,8 @@ impl Action {
     fn text(&self) -> String {
         let Self { rule, to, what } = self;
         let what = match what {
-            Ok(what) => one_line(what).into_owned(),
+            // Both are one line of harmless text already.
+            Ok(what) => what.clone(),
             Err(error) => format!("cannot be rendered: {}", one_line(error)),
         };
         format!("{}  {to}: {what}", one_line(rule))
