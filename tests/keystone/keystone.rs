@@ -87,6 +87,11 @@ impl Keystone {
         [self.home.dir(), self.database.dir()]
     }
 
+    /// Its own log.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.home.dir().join("keystone.log")
+    }
+
     /// Its log's last lines, for a test that failed.
     pub(crate) fn log(&self) -> String {
         tail(&self.home)
@@ -112,7 +117,7 @@ fn settings(vhost: &Vhost, database: &MariaDb, dir: &Path, options: Options) -> 
     format!(
         "[DEFAULT]\nnotification_format = {format}\n{opt_out}transport_url = {transport}\nlog_file = {dir}/keystone.log\n\
          [database]\nconnection = {database}\n\
-         [oslo_messaging_notifications]\ndriver = messagingv2\ntopics = notifications,cadfd\n\
+         [oslo_messaging_notifications]\ndriver = messagingv2\ndriver = log\ntopics = notifications,cadfd\n\
          [fernet_tokens]\nkey_repository = {dir}/fernet-keys\n\
          [credential]\nkey_repository = {dir}/credential-keys\n\
          [identity]\npassword_hash_rounds = 4\n\

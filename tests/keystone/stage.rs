@@ -87,6 +87,7 @@ impl Stage {
         let lines = self.seen.len() - self.markers - own;
         let out = self.daemon.wait_out(|out| out.lines().count() >= lines).await;
         assert_eq!(self.daemon.stop_and_out().await, out, "nothing more");
+        reconcile(&self.site, &self.keystone, self.seen.len() - self.markers).await;
         assert_eq!(out.lines().count(), lines, "one line for each event:\n{out}");
         let hostile = out.chars().find(|char| (char.is_control() && *char != '\n') || *char == '\u{202e}');
         assert_eq!(hostile, None, "{out}");
@@ -166,6 +167,14 @@ impl Stage {
         let deliveries = deliveries(&trail);
         (events, deliveries)
     }
+}
+
+/// Keystone's own log says the same messages as the trail: so many.
+async fn reconcile(site: &Site, keystone: &Keystone, count: usize) {
+    let log = keystone.log_file();
+    let json = site.cadfd_ok(&["reconcile", "--json", "--grace", "0s", log.to_str().unwrap()]).await;
+    let last: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(last["summary"]["both"], count, "{json}");
 }
 
 /// `cadfd`'s own access to Keystone. Events wait for their names however slow it is here.
