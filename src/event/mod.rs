@@ -105,7 +105,7 @@ fn event(inner: Inner<'_>, body: &[u8]) -> Result<Event, Unreadable> {
 }
 
 /// An event of which nothing is known but its type.
-fn blank(message_id: String, event_type: String) -> Event {
+pub(crate) fn blank(message_id: String, event_type: String) -> Event {
     let (kind, operation) = kind::of(&event_type);
     Event {
         message_id,

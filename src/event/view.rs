@@ -66,7 +66,7 @@ pub struct Event {
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Done.
@@ -92,7 +92,8 @@ pub enum Format {
 }
 
 /// CADF's `reason`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reason {
     /// An HTTP status as text: `"401"`.
     pub code: Option<String>,
@@ -101,7 +102,8 @@ pub struct Reason {
 }
 
 /// Who did it. Everything is `None` when Keystone itself did (bootstrap, inherited assignments).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Initiator {
     /// The user's id. `None` where Keystone gives only a made-up one.
     pub id: Option<String>,
@@ -124,7 +126,8 @@ pub struct Initiator {
 }
 
 /// A federated credential, less its token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Federation {
     /// CADF's `credential.type`: `http://docs.oasis-open.org/security/saml/v2.0`.
     pub protocol: Option<String>,
@@ -137,7 +140,8 @@ pub struct Federation {
 }
 
 /// What it was done to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resource {
     /// The same as [`Event::kind`].
     pub kind: String,
@@ -148,7 +152,8 @@ pub struct Resource {
 }
 
 /// A role granted or taken: `role` to a `user` or `group`, on a `project` or `domain`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Assignment {
     /// The role.
     pub role: Option<Reference>,
@@ -166,6 +171,7 @@ pub struct Assignment {
 
 /// A thing by its id, and by its name where that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reference {
     /// Its id.
     pub id: String,
@@ -174,7 +180,8 @@ pub struct Reference {
 }
 
 /// Who was added to or removed from a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Member {
     /// `user`.
     pub kind: Option<String>,

@@ -58,6 +58,9 @@ pub enum TrailError {
     /// Packed in a way that is not known here.
     #[error("{0} is packed with another program than zstd or gzip; unpack it first")]
     Packed(PathBuf),
+    /// It is another file by now.
+    #[error("{0} was rotated while it was being read; do it again")]
+    Moved(PathBuf),
 }
 
 /// One file of a trail.
@@ -189,7 +192,7 @@ fn unpacked(path: &Path, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> 
     unpack(File::open(path)?, kind)
 }
 
-fn unpack(file: impl Read + Send + 'static, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {
+pub(super) fn unpack(file: impl Read + Send + 'static, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {
     let file = BufReader::with_capacity(BUFFER, file);
     Ok(match kind {
         Kind::Plain => Box::new(file),

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read as _};
 
 /// No record is longer: a message has at most `[rabbitmq] max_body`, a few MiB, of which each byte takes at most six.
 /// What is longer is given in parts, none of which is a record.
-const LONGEST: u64 = 256 << 20;
+pub(super) const LONGEST: u64 = 256 << 20;
 
 /// A line as it stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,15 @@ impl Lines {
     /// When the file cannot be read or unpacked.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
-        let read = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut self.line)?;
-        if read == 0 {
+        if read_line(&mut self.reader, &mut self.line)? == 0 {
             return Ok(None);
         }
         self.number += 1;
         Ok(Some(Line { number: self.number, bytes: &self.line }))
     }
+}
+
+/// Appends the next line to `line`, or what there is of it before the end; gives its length.
+pub(super) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    reader.take(LONGEST).read_until(b'\n', line)
 }

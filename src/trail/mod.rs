@@ -1,12 +1,22 @@
 //! Reading trails: the files a trail was written to, its records in order, and whether they are what was written.
 //!
-//! Its promise: it changes nothing, needs no settings and no daemon, and reads what any version of cadfd wrote.
+//! Its promise: it changes nothing but the indexes beside rotated files, needs no settings and no daemon, and reads what
+//! any version of cadfd wrote. A search is a [`Query`], carried out by a [`Scan`].
 //! [`crate::audit`] writes what is read here; docs/TRAIL.md describes it.
 
+mod backwards;
+mod entry;
 mod files;
+pub mod index;
 mod lines;
+mod query;
+mod reading;
+mod scan;
 mod verify;
 
+pub use entry::{Class, Entry, Plan};
 pub use files::{Kind, TrailError, TrailFile, find, lines_of};
 pub use lines::{Line, Lines};
+pub use query::{Query, QueryError, time};
+pub use scan::{Hit, Note, Order, Scan, Trail, Watch, trails};
 pub use verify::{Expected, Finding, Report, Verifier, What};

@@ -1,0 +1,405 @@
+//! Which records are wanted.
+//!
+//! Its promise: pure. Several values of one filter mean any of them, different filters mean all of them; letter case does
+//! not count; times without a zone are UTC.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::entry::{Class, Entry, canonical_address};
+use super::index::term;
+use crate::rule::{GlobError, Globs};
+
+/// What makes a glob of an event type one.
+const GLOB_LETTERS: [char; 6] = ['*', '?', '[', '{', '!', '\\'];
+
+/// A filter that cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// No time.
+    #[error(
+        "{0:?} is no time; write 2d or 1h30m (so long ago), 2026-11-21, 2026-11-21T10:05:00Z, today, yesterday or now; without a zone it is UTC"
+    )]
+    Time(String),
+    /// No network.
+    #[error("{0:?} is no network; write an address, or a network such as 192.0.2.0/24")]
+    Network(String),
+    /// No glob.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// Nothing at all.
+    #[error("an empty text matches nothing")]
+    Empty,
+}
+
+/// A text that a record must be known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    class: Owned,
+    folded: String,
+}
+
+/// [`Class`], owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owned {
+    Thing(String),
+    Field(Class<'static>),
+}
+
+impl Owned {
+    fn class(&self) -> Class<'_> {
+        match self {
+            Self::Thing(kind) => Class::Thing(kind),
+            Self::Field(class) => *class,
+        }
+    }
+}
+
+/// Which records are wanted; without a filter, all.
+#[derive(Debug, Default)]
+pub struct Query {
+    /// Of each, one at least.
+    all: Vec<Vec<Wanted>>,
+    /// Of these as well; they are nothing that an index could look up.
+    networks: Vec<IpNet>,
+    addresses: Vec<String>,
+    globs: Option<Globs>,
+    /// The globs where they are plain event types, all of them.
+    event_types: Option<Vec<String>>,
+    texts: Vec<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Query {
+    /// Everything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only what names one of these things of a kind, by id or by name.
+    ///
+    /// # Errors
+    /// When one of them is empty.
+    pub fn things(&mut self, kind: &str, values: &[String]) -> Result<&mut Self, QueryError> {
+        self.any_of(&[(Class::Thing(kind), values)])
+    }
+
+    /// Only what has one of these texts in one of these fields. With no texts at all, nothing is asked.
+    ///
+    /// # Errors
+    /// When one of them is empty.
+    pub fn any_of(&mut self, wanted: &[(Class<'_>, &[String])]) -> Result<&mut Self, QueryError> {
+        let mut any = Vec::new();
+        for (class, value) in wanted.iter().flat_map(|(class, values)| values.iter().map(move |value| (class, value))) {
+            let class = match *class {
+                Class::Thing(kind) => Owned::Thing(kind.to_owned()),
+                Class::Address => Owned::Field(Class::Address),
+                Class::EventType => Owned::Field(Class::EventType),
+                Class::Outcome => Owned::Field(Class::Outcome),
+                Class::Rule => Owned::Field(Class::Rule),
+                Class::Destination => Owned::Field(Class::Destination),
+                Class::Request => Owned::Field(Class::Request),
+                Class::Message => Owned::Field(Class::Message),
+                Class::Delivery => Owned::Field(Class::Delivery),
+                Class::Type => Owned::Field(Class::Type),
+            };
+            any.push(Wanted { class, folded: some(value)?.to_lowercase() });
+        }
+        if !any.is_empty() {
+            self.all.push(any);
+        }
+        Ok(self)
+    }
+
+    /// Only what came from one of these addresses, or networks such as `192.0.2.0/24`.
+    ///
+    /// # Errors
+    /// When one with a `/` is no network.
+    pub fn from_addresses(&mut self, values: &[String]) -> Result<&mut Self, QueryError> {
+        for value in values {
+            if value.contains('/') {
+                self.networks.push(value.parse().map_err(|_| QueryError::Network(value.clone()))?);
+            } else {
+                self.addresses.push(canonical_address(some(value)?).to_lowercase());
+            }
+        }
+        Ok(self)
+    }
+
+    /// Only events of these types, and deliveries of such: globs as rules have them.
+    ///
+    /// # Errors
+    /// The first glob that does not parse.
+    pub fn event_types(&mut self, globs: &[String]) -> Result<&mut Self, QueryError> {
+        if !globs.is_empty() {
+            self.globs = Some(Globs::new(globs)?);
+            let is_plain = globs.iter().all(|glob| !glob.contains(GLOB_LETTERS));
+            self.event_types = is_plain.then(|| globs.iter().map(|glob| glob.to_lowercase()).collect());
+        }
+        Ok(self)
+    }
+
+    /// Only what has one of these texts anywhere in it.
+    ///
+    /// # Errors
+    /// When one of them is empty.
+    pub fn texts(&mut self, texts: &[String]) -> Result<&mut Self, QueryError> {
+        for text in texts {
+            self.texts.push(some(text)?.to_lowercase());
+        }
+        Ok(self)
+    }
+
+    /// Only what happened at `since` or later, and before `until`.
+    pub fn between(&mut self, since: Option<Timestamp>, until: Option<Timestamp>) -> &mut Self {
+        (self.since, self.until) = (since, until);
+        self
+    }
+
+    /// Whether the record is wanted; `line` is what `entry` was read from.
+    #[must_use]
+    pub fn matches(&self, entry: &Entry, line: &[u8]) -> bool {
+        self.matches_time(entry) && self.matches_terms(entry) && self.matches_text(line)
+    }
+
+    fn matches_time(&self, entry: &Entry) -> bool {
+        (self.since.is_none() && self.until.is_none())
+            || entry.time().is_some_and(|at| {
+                self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
+            })
+    }
+
+    fn matches_terms(&self, entry: &Entry) -> bool {
+        let by_type = self
+            .globs
+            .as_ref()
+            .is_none_or(|globs| entry.event_type.as_ref().is_some_and(|event_type| globs.matches(event_type)));
+        let by_address = self.networks.is_empty() && self.addresses.is_empty()
+            || entry.initiator.address.as_deref().is_some_and(|address| self.matches_address(address));
+        if !by_type || !by_address {
+            return false;
+        }
+        let mut found = vec![false; self.all.len()];
+        if !found.is_empty() {
+            entry.each_term(&mut |class, text| {
+                for (found, any) in found.iter_mut().zip(&self.all) {
+                    *found = *found || any.iter().any(|it| it.class.class() == class && is_folded(text, &it.folded));
+                }
+            });
+        }
+        found.into_iter().all(|found| found)
+    }
+
+    fn matches_address(&self, address: &str) -> bool {
+        let address = canonical_address(address);
+        self.addresses.iter().any(|wanted| is_folded(&address, wanted))
+            || address.parse::<IpAddr>().is_ok_and(|ip| self.networks.iter().any(|network| network.contains(&ip)))
+    }
+
+    fn matches_text(&self, line: &[u8]) -> bool {
+        if self.texts.is_empty() {
+            return true;
+        }
+        let text = decoded(line).to_lowercase();
+        self.texts.iter().any(|wanted| text.contains(wanted))
+    }
+
+    /// What an index is asked for: of each list, one term at least is in each record that matches.
+    #[must_use]
+    pub fn terms(&self) -> Vec<Vec<u64>> {
+        let of = |any: &Vec<Wanted>| any.iter().map(|it| term(it.class.class(), &it.folded)).collect();
+        let mut terms: Vec<Vec<u64>> = self.all.iter().map(of).collect();
+        if self.networks.is_empty() && !self.addresses.is_empty() {
+            terms.push(self.addresses.iter().map(|address| term(Class::Address, address)).collect());
+        }
+        if let Some(types) = &self.event_types {
+            terms.push(types.iter().map(|event_type| term(Class::EventType, event_type)).collect());
+        }
+        terms
+    }
+
+    /// Whether an index can rule anything out.
+    #[must_use]
+    pub fn can_be_looked_up(&self) -> bool {
+        self.since.is_some() || self.until.is_some() || !self.terms().is_empty()
+    }
+
+    /// Whether anything between the two times, in microseconds since 1970, can be wanted.
+    #[must_use]
+    pub fn reaches(&self, earliest: i64, latest: i64) -> bool {
+        self.since.is_none_or(|since| latest >= since.as_microsecond())
+            && self.until.is_none_or(|until| earliest <= until.as_microsecond())
+    }
+}
+
+fn some(value: &str) -> Result<&str, QueryError> {
+    if value.is_empty() { Err(QueryError::Empty) } else { Ok(value) }
+}
+
+/// Whether the text, its letter case aside, is the one that is in lower case already.
+fn is_folded(text: &str, folded: &str) -> bool {
+    if text.is_ascii() { text.eq_ignore_ascii_case(folded) } else { text.to_lowercase() == folded }
+}
+
+/// The line with the escapes of its JSON strings undone, as people would read it.
+fn decoded(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    if !text.contains('\\') {
+        return text.into_owned();
+    }
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        decoded.push_str(before);
+        rest = escape(after, &mut decoded);
+    }
+    decoded.push_str(rest);
+    decoded
+}
+
+/// Undoes the escape whose backslash stood before `text`; gives what follows it.
+fn escape<'a>(text: &'a str, decoded: &mut String) -> &'a str {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some('u') => {
+            let mut units = Vec::new();
+            let mut rest = text;
+            // A character outside the basic plane is two of them.
+            while let Some(unit) = rest.strip_prefix('u').and_then(|rest| rest.get(..4)) {
+                let Ok(unit) = u16::from_str_radix(unit, 16) else { break };
+                units.push(unit);
+                rest = rest.get(5..).unwrap_or_default();
+                let is_high = (0xd800..0xdc00).contains(&unit);
+                match rest.strip_prefix('\\').filter(|_| is_high && units.len() == 1) {
+                    Some(next) if next.starts_with('u') => rest = next,
+                    _ => break,
+                }
+            }
+            decoded.push_str(&String::from_utf16_lossy(&units));
+            rest
+        }
+        Some(letter) => {
+            decoded.push(match letter {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                other => other,
+            });
+            letters.as_str()
+        }
+        None => "",
+    }
+}
+
+/// A time as people write it: `2d` (so long ago), a date, a date and a time, `today`, `yesterday`, `now`; UTC.
+///
+/// # Errors
+/// When it is none of these.
+pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, QueryError> {
+    let wrong = || QueryError::Time(text.to_owned());
+    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|at| at.timestamp()).map_err(|_| wrong());
+    let today = now.to_zoned(TimeZone::UTC).date();
+    match text.trim() {
+        "now" => return Ok(now),
+        "today" => return midnight(today),
+        "yesterday" => return midnight(today.yesterday().map_err(|_| wrong())?),
+        _ => {}
+    }
+    if let Ok(at) = text.trim().parse::<Timestamp>() {
+        return Ok(at);
+    }
+    if let Ok(ago) = humantime::parse_duration(text.trim()) {
+        return before(now, ago).ok_or_else(wrong);
+    }
+    if text.trim().len() == "2026-11-21".len() {
+        return midnight(text.trim().parse().map_err(|_| wrong())?);
+    }
+    let at: DateTime = text.trim().parse().map_err(|_| wrong())?;
+    at.to_zoned(TimeZone::UTC).map(|at| at.timestamp()).map_err(|_| wrong())
+}
+
+fn before(now: Timestamp, ago: Duration) -> Option<Timestamp> {
+    now.checked_sub(SignedDuration::try_from(ago).ok()?).ok()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"seq":7,"type":"event","message_id":"m1","event_type":"identity.user.deleted","kind":"user",
+        "operation":"deleted","outcome":"success","timestamp":"2026-11-21T10:00:00Z","request_id":"req-1",
+        "initiator":{"id":"a1","name":"Admin","project_id":"p1","address":"192.0.2.7"},
+        "resource":{"kind":"user","id":"b2","name":"Zo\u00eb \ud83d\ude00 \"x\""},
+        "planned":[{"rule":"gone","to":"jenkins.ci","delivery":"d1"}]}"#;
+
+    fn matches(build: impl FnOnce(&mut Query)) -> bool {
+        let mut query = Query::new();
+        build(&mut query);
+        query.matches(&Entry::read(LINE.as_bytes()).unwrap(), LINE.as_bytes())
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn one_of_a_filter_all_of_the_filters() {
+        let user = |names: &[&str]| matches(|query| _ = query.things("user", &texts(names)).unwrap());
+        assert!(user(&["ADMIN"]) && user(&["x", "b2"]) && user(&["zoË 😀 \"x\""]) && user(&[]));
+        assert!(!user(&["x"]) && !user(&["adm"]));
+        assert!(!matches(|query| {
+            query.things("user", &texts(&["admin"])).unwrap();
+            query.things("project", &texts(&["p2"])).unwrap();
+        }));
+        let field = |class, text: &str| matches(|query| _ = query.any_of(&[(class, &texts(&[text]))]).unwrap());
+        assert!(field(Class::Rule, "gone") && field(Class::Destination, "jenkins.ci") && field(Class::Request, "REQ-1"));
+        assert!(field(Class::Delivery, "d1") && !field(Class::Message, "d1") && field(Class::Outcome, "success"));
+    }
+
+    #[test]
+    fn addresses_types_and_text() {
+        let from = |text: &str| matches(|query| _ = query.from_addresses(&texts(&[text])).unwrap());
+        assert!(from("192.0.2.7") && from("192.0.2.0/24") && from("::ffff:192.0.2.7") && !from("192.0.2.70"));
+        let of = |globs: &[&str]| matches(|query| _ = query.event_types(&texts(globs)).unwrap());
+        assert!(of(&["identity.user.*"]) && of(&["identity.user.deleted"]) && !of(&["!identity.user.*"]));
+        let has = |text: &str| matches(|query| _ = query.texts(&texts(&[text])).unwrap());
+        assert!(has("zoë 😀 \"X\"") && has("JENKINS") && !has("\\u00eb"));
+        let mut query = Query::new();
+        assert_eq!(query.from_addresses(&texts(&["1.2.3/x"])).unwrap_err(), QueryError::Network("1.2.3/x".into()));
+        assert_eq!(query.texts(&texts(&[""])).unwrap_err(), QueryError::Empty);
+    }
+
+    #[test]
+    fn times_are_read_and_bound() {
+        let now = "2026-11-21T10:05:00Z".parse().unwrap();
+        for (text, at) in [
+            ("2d", "2026-11-19T10:05:00Z"),
+            ("1h 30m", "2026-11-21T08:35:00Z"),
+            ("2026-11-20", "2026-11-20T00:00:00Z"),
+            ("2026-11-20 11:12", "2026-11-20T11:12:00Z"),
+            ("2026-11-20T11:12:13+01:00", "2026-11-20T10:12:13Z"),
+            ("yesterday", "2026-11-20T00:00:00Z"),
+            ("today", "2026-11-21T00:00:00Z"),
+            ("now", "2026-11-21T10:05:00Z"),
+        ] {
+            assert_eq!(time(text, now).map(|at| at.to_string()), Ok(at.to_owned()), "{text}");
+        }
+        for wrong in ["", "soon", "2026-13-01", "21.11.2026", "99999999999y"] {
+            assert_eq!(time(wrong, now), Err(QueryError::Time(wrong.to_owned())));
+        }
+        let at = |text: &str| text.parse().ok();
+        let within = |since, until| matches(|query| _ = query.between(since, until));
+        assert!(within(at("2026-11-21T10:00:00Z"), at("2026-11-21T10:00:01Z")));
+        assert!(!within(None, at("2026-11-21T10:00:00Z")) && !within(at("2026-11-21T10:00:01Z"), None));
+    }
+}
