@@ -18,8 +18,11 @@ mod report;
 mod reconcile;
 mod replay;
 mod run;
+mod search;
 mod span;
+mod tail;
 mod verify;
+mod who;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +43,9 @@ Examples:
     cadfd explain message.json
   Deliveries that wait or were given up:
     cadfd outbox list
+  All that one API request did and triggered; what one user did in two days:
+    cadfd search --request req-3885fd22-007a-4bd3-bf8c-2b3d0b55f908
+    cadfd search --user bob --since 2d
   Whether anybody has touched the trail:
     cadfd verify
 
@@ -62,6 +68,7 @@ Signals to the daemon:
 Exit status:
   0 done, 1 failed, 2 mistakes in what was given;
   of doctor: 0 well, 1 warnings, 2 problems
+  of search, tail and who: 0 something was found, 1 nothing was, 2 mistakes;
   of verify: 0 not altered, 1 altered, 2 nobody can tell;
   of reconcile: 0 neither lacks anything, 1 one does, 2 nobody can tell";
 
@@ -97,6 +104,14 @@ enum Command {
     Names(names::Args),
     /// Show and change deliveries that wait or were given up, and messages that could not be decoded.
     Outbox(outbox::Args),
+    /// Show the records of the audit trail that are wanted: by user, project, address, event type, request and so on.
+    ///
+    /// The exit status is 0 when something was found, 1 when nothing was, 2 for a mistake in what was given.
+    Search(search::Args),
+    /// Show the last records of the audit trail, and follow it.
+    Tail(tail::Args),
+    /// Tell the story of one user, project, role, group or domain: created by whom, granted what, logged in from where.
+    Who(who::Args),
     /// Prove that the audit trail was not altered, cut or reordered.
     ///
     /// Every byte up to the last checkpoint is covered by a signature. The exit status is 0 when nothing was altered, 1 when
@@ -134,6 +149,9 @@ impl Cli {
             Command::Explain(args) => explain::explain(path, &args),
             Command::Health => health::health(path),
             Command::Names(args) => names::names(path, &args),
+            Command::Search(args) => search::search(path, &args),
+            Command::Tail(args) => tail::tail(path, &args),
+            Command::Who(args) => who::who(path, &args),
             Command::Verify(args) => verify::verify(path, &args),
             Command::Report(args) => report::report(path, &args),
             Command::Reconcile(args) => reconcile::reconcile(path, &args),

@@ -7,6 +7,7 @@
 mod backwards;
 mod entry;
 mod files;
+mod follow;
 pub mod index;
 mod lines;
 mod query;
@@ -16,6 +17,7 @@ mod verify;
 
 pub use entry::{Class, Entry, Plan};
 pub use files::{Kind, TrailError, TrailFile, find, lines_of};
+pub use follow::Follow;
 pub use lines::{Line, Lines};
 pub use query::{Query, QueryError, time};
 pub use scan::{Hit, Note, Order, Scan, Trail, Watch, trails};

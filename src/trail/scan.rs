@@ -74,20 +74,28 @@ pub struct Trail {
 /// When there is none at one of the paths, or a file cannot be read.
 pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
     let mut found: BTreeMap<PathBuf, TrailFile> = BTreeMap::new();
+    // What was named is a trail's file, though it may just have been rotated away.
+    let mut named = Vec::new();
     for path in paths {
         found.extend(files::find(path)?.into_iter().map(|file| (file.path.clone(), file)));
+        if !path.is_dir() {
+            named.push(path.clone());
+        }
     }
+    named.sort();
     let mut trails: Vec<Trail> = Vec::new();
-    // The map's order has each name before those that begin with it.
-    for (path, file) in found {
-        match trails.iter_mut().find(|trail| is_rotated(&trail.path, &path)) {
-            Some(trail) => trail.files.push(file),
-            None => trails.push(Trail { path, files: vec![file] }),
+    // Sorted, a name comes before those that begin with it.
+    let files = named.into_iter().map(|path| (path, None)).chain(found.into_iter().map(|(path, file)| (path, Some(file))));
+    for (path, file) in files {
+        match trails.iter_mut().find(|trail| trail.path == path || is_rotated(&trail.path, &path)) {
+            Some(trail) => trail.files.extend(file),
+            None => trails.push(Trail { path, files: file.into_iter().collect() }),
         }
     }
     for trail in &mut trails {
         trail.files.sort_by(|a, b| (a.first.seq, &a.path).cmp(&(b.first.seq, &b.path)));
     }
+    trails.retain(|trail| !trail.files.is_empty());
     Ok(trails)
 }
 

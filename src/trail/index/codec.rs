@@ -154,7 +154,7 @@ impl Fields<'_> {
     }
 
     /// LEB128.
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.take()?;

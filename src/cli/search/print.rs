@@ -1,0 +1,158 @@
+//! Records as they are shown.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use crate::action::log::{self, LineFormat};
+use crate::text::one_line;
+use crate::trail::{Entry, Hit};
+
+use super::csv;
+
+/// Where records go, and how.
+pub(in crate::cli) struct Output {
+    form: Form,
+    /// The trails' names, where there are several.
+    names: Vec<PathBuf>,
+}
+
+enum Form {
+    Readable { colour: bool },
+    Json,
+    Csv(Box<::csv::Writer<io::Stdout>>),
+}
+
+impl Output {
+    pub(in crate::cli) fn json() -> Self {
+        Self { form: Form::Json, names: Vec::new() }
+    }
+
+    pub(in crate::cli) fn readable(names: Vec<PathBuf>, colour: bool) -> Self {
+        let names = if names.len() > 1 { names } else { Vec::new() };
+        Self { form: Form::Readable { colour }, names }
+    }
+
+    pub(in crate::cli) fn csv(names: Vec<PathBuf>) -> anyhow::Result<Self> {
+        let mut writer = ::csv::Writer::from_writer(io::stdout());
+        writer.write_record(csv::COLUMNS).map_err(io_error)?;
+        Ok(Self { form: Form::Csv(Box::new(writer)), names })
+    }
+
+    /// Shows a record of the trail with this number.
+    pub(in crate::cli) fn hit(&mut self, trail: usize, hit: &Hit) -> anyhow::Result<()> {
+        let name = self.names.get(trail).map(|path| path.display().to_string());
+        match &mut self.form {
+            Form::Json => {
+                let mut out = io::stdout().lock();
+                out.write_all(&hit.line)?;
+                if !hit.line.ends_with(b"\n") {
+                    out.write_all(b"\n")?;
+                }
+            }
+            Form::Csv(writer) => {
+                writer.write_record(csv::row(name.as_deref().unwrap_or_default(), &hit.entry)).map_err(io_error)?;
+            }
+            Form::Readable { colour } => {
+                let prefix = name.map(|name| format!("{}: ", one_line(&name))).unwrap_or_default();
+                writeln!(io::stdout().lock(), "{prefix}{}", readable(&hit.entry, *colour))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::cli) fn finish(self) -> anyhow::Result<()> {
+        if let Form::Csv(mut writer) = self.form {
+            writer.flush()?;
+        }
+        io::stdout().flush()?;
+        Ok(())
+    }
+}
+
+/// The error beneath, so that a closed pipe is known as one.
+fn io_error(error: ::csv::Error) -> anyhow::Error {
+    match error.into_kind() {
+        ::csv::ErrorKind::Io(error) => error.into(),
+        other => anyhow::anyhow!("{other:?}"),
+    }
+}
+
+/// A record as one line: an event as a `log` action writes it, all else in the same manner.
+pub(in crate::cli) fn readable(entry: &Entry, colour: bool) -> String {
+    if let Some(event) = entry.event() {
+        return log::line(&event, LineFormat::Readable, colour);
+    }
+    let (bold, plain) = if colour { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+    let mut line = time(entry);
+    let kind = if entry.kind_of_record.is_empty() { "record" } else { &entry.kind_of_record };
+    let _ = write!(line, " {bold}{}{plain}", one_line(kind).to_uppercase().replace('_', " "));
+    match entry.kind_of_record.as_str() {
+        "delivery" => {
+            let _ = write!(line, " {}", delivery(entry, colour));
+        }
+        "broker_lost" | "broker_found" => said(&mut line, "", entry.cause.as_deref()),
+        "start" => {
+            said(&mut line, "cadfd ", entry.version.as_deref());
+            said(&mut line, "on ", entry.host.as_deref());
+        }
+        "stop" => said(&mut line, "", entry.cause.as_deref()),
+        "dropped" => {
+            let _ = write!(line, ": {}", entry.count.unwrap_or(0));
+            said(&mut line, "", entry.what.as_deref());
+            said(&mut line, "", entry.reason_text());
+        }
+        "removed" => {
+            let _ = write!(line, ": records {} to {}", entry.first.unwrap_or(0), entry.last.unwrap_or(0));
+            said(&mut line, "", entry.reason_text());
+        }
+        _ => said(&mut line, "", entry.reason_text()),
+    }
+    line
+}
+
+/// When it happened, in milliseconds.
+pub(in crate::cli) fn time(entry: &Entry) -> String {
+    entry.time().map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"))
+}
+
+fn said(line: &mut String, before: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        let _ = write!(line, " {before}{}", one_line(text));
+    }
+}
+
+/// `done: jenkins.ci for identity.user.deleted of rule "…", 2 attempts: build 7, result SUCCESS`.
+fn delivery(entry: &Entry, colour: bool) -> String {
+    let mut line = outcome(entry, colour);
+    let text = |text: &Option<String>| one_line(text.as_deref().unwrap_or("-")).into_owned();
+    let (destination, event_type, rule) = (text(&entry.destination), text(&entry.event_type), text(&entry.rule));
+    let rule = rule.replace('"', "\\\"");
+    let _ = write!(line, ": {destination} for {event_type} of rule \"{rule}\"{}", told(entry));
+    line
+}
+
+/// `done` or `given up`.
+pub(super) fn outcome(entry: &Entry, colour: bool) -> String {
+    let (word, tint) = match entry.outcome.as_deref() {
+        Some("done") => ("done", "\u{1b}[32m"),
+        Some("given_up") => ("given up", "\u{1b}[31m"),
+        _ => ("-", ""),
+    };
+    if colour { format!("{tint}{word}\u{1b}[0m") } else { word.to_owned() }
+}
+
+/// `, 2 attempts: build 7, result SUCCESS`: how a delivery ended, in the receiver's words or ours.
+pub(super) fn told(entry: &Entry) -> String {
+    let attempts = entry.attempts.unwrap_or(0);
+    let mut line = format!(", {attempts} attempt{}", if attempts == 1 { "" } else { "s" });
+    let detail = entry.detail.iter().flatten().map(|(key, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{} {}", one_line(key).replace('_', " "), one_line(&value))
+    });
+    let told: Vec<_> = entry.reason_text().map(|reason| one_line(reason).into_owned()).into_iter().chain(detail).collect();
+    if !told.is_empty() {
+        let _ = write!(line, ": {}", told.join(", "));
+    }
+    line
+}
