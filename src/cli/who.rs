@@ -1,5 +1,156 @@
+//! `cadfd who`: the story of one user, project, role, group or domain.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::search::{self, Search};
+use crate::text::{one_line, to_ascii_json};
+use crate::trail::{Candidate, Candidates, Class, Order, Query, Story, Times};
+
+/// What can be asked for.
+const KINDS: [&str; 5] = ["user", "project", "role", "group", "domain"];
+
 #[derive(Debug, clap::Args)]
-pub(super) struct Args { paths: Vec<PathBuf> }
-pub(super) fn who(_: &Path, _: &Args) -> anyhow::Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+pub(super) struct Args {
+    /// Whom: user:bob, project:ID, role:NAME, group:NAME or domain:NAME; by id, or by any name it had.
+    #[arg(value_name = "KIND:WHO")]
+    thing: String,
+    /// JSON.
+    #[arg(long)]
+    json: bool,
+    /// The trail: its file, a directory of trails, or several of them. Without, the trail of the settings.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+pub(super) fn who(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    search::exit(tell(path, args))
+}
+
+fn tell(path: &Path, args: &Args) -> anyhow::Result<bool> {
+    let known = args.thing.split_once(':').filter(|(kind, who)| KINDS.contains(kind) && !who.is_empty());
+    let Some((kind, who)) = known else {
+        bail!(
+            "{:?} does not say who; write the kind and an id or a name, such as user:bob; kinds are {}",
+            args.thing,
+            KINDS.join(", ")
+        );
+    };
+    let search = Search { trails: search::trails(path, &args.paths)?, make_indexes: true };
+    let Some(mut story) = meant(kind, who, &search)? else { return Ok(false) };
+    let wanted = story.id.clone().unwrap_or_else(|| who.to_owned());
+    search.each(Query::new().things(kind, &[wanted])?, Order::Oldest, |_, hit, _| {
+        story.add(&hit.entry);
+        Ok(true)
+    })?;
+    if !story.messages.is_empty() {
+        let mut deliveries = Query::new();
+        deliveries.any_of(&[(Class::Message, &story.messages)])?.any_of(&[(Class::Type, &["delivery".to_owned()])])?;
+        search.each(&deliveries, Order::Oldest, |_, hit, _| {
+            story.settle(&hit.entry);
+            Ok(true)
+        })?;
+    }
+    let mut out = io::stdout().lock();
+    if args.json {
+        out.write_all(&to_ascii_json(&story)?)?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &story)?;
+    }
+    Ok(true)
+}
+
+/// Who is meant; `None` where nobody is.
+fn meant(kind: &str, who: &str, search: &Search) -> anyhow::Result<Option<Story>> {
+    let mut candidates = Candidates::new(kind, who);
+    search.each(Query::new().things(kind, &[who.to_owned()])?, Order::Oldest, |_, hit, _| {
+        candidates.add(&hit.entry);
+        Ok(true)
+    })?;
+    let mut things = candidates.things.iter();
+    match (things.next(), things.next()) {
+        (None, _) if candidates.nameless == 0 => Ok(None),
+        (None, _) => Ok(Some(Story::new(kind, None, who))),
+        (Some((id, _)), None) => Ok(Some(Story::new(kind, Some(id.clone()), who))),
+        _ => bail!("{}", ambiguous(kind, who, &candidates.things)),
+    }
+}
+
+fn ambiguous(kind: &str, who: &str, things: &BTreeMap<String, Candidate>) -> String {
+    let mut text = format!("{} {kind}s are or were called {}; say which one:", things.len(), one_line(who));
+    for (id, candidate) in things.iter().take(50) {
+        let names: Vec<_> = candidate.names.iter().map(|name| one_line(name)).collect();
+        let gone = candidate.deleted.map(|at| format!(", deleted {at:.0}")).unwrap_or_default();
+        let _ = write!(
+            text,
+            "\n  cadfd who {kind}:{}  {}; {}{gone}",
+            one_line(id),
+            names.join(", "),
+            when(&candidate.times)
+        );
+    }
+    text
+}
+
+/// `12 times, first …, last …`.
+fn when(times: &Times) -> String {
+    let at = |at: Option<jiff::Timestamp>| at.map_or_else(|| "at an unknown time".to_owned(), |at| format!("{at:.0}"));
+    match times.count {
+        1 => format!("once, {}", at(times.first)),
+        count => format!("{count} times, first {}, last {}", at(times.first), at(times.last)),
+    }
+}
+
+fn print(out: &mut impl Write, story: &Story) -> io::Result<()> {
+    match &story.id {
+        Some(id) => writeln!(out, "{} {}", story.kind, one_line(id))?,
+        None => writeln!(out, "{}: nobody with an id", story.kind)?,
+    }
+    for (name, since) in &story.names {
+        let since = since.map(|since| format!(", first {since:.0}")).unwrap_or_default();
+        writeln!(out, "  called {}{since}", one_line(name))?;
+    }
+    heading(out, "What happened", story.history.is_empty())?;
+    for told in &story.history {
+        let at = told.at.map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"));
+        let by = told.by.as_ref().map(|by| match &by.name {
+            Some(name) if *name != by.id => format!(" by {} ({})", one_line(name), one_line(&by.id)),
+            _ => format!(" by {}", one_line(&by.id)),
+        });
+        let from = told.address.as_ref().map(|address| format!(" from {}", one_line(address)));
+        let (by, from) = (by.unwrap_or_default(), from.unwrap_or_default());
+        writeln!(out, "  {at}  {}{by}{from}  (record {})", one_line(&told.what), told.seq)?;
+    }
+    if story.more > 0 {
+        writeln!(out, "  and {} more; cadfd search --{} shows them all", story.more, story.kind)?;
+    }
+    let did = if story.kind == "user" { "What they did" } else { "What names it besides" };
+    for (title, counts) in [("Logins", &story.logins), ("Failed logins", &story.failed_logins), (did, &story.did)] {
+        heading(out, title, counts.is_empty())?;
+        for (what, times) in counts {
+            writeln!(out, "  {}  {}", one_line(what), when(times))?;
+        }
+    }
+    heading(out, "What was triggered", story.triggered.is_empty())?;
+    for (what, triggered) in &story.triggered {
+        let what = one_line(what);
+        let (done, given_up) = (triggered.done, triggered.given_up);
+        if what.starts_with("log,") {
+            writeln!(out, "  {what}  {} times", triggered.planned)?;
+        } else {
+            let open = triggered.planned.saturating_sub(done + given_up);
+            writeln!(out, "  {what}  {} times: {done} done, {given_up} given up, {open} open", triggered.planned)?;
+        }
+    }
+    Ok(())
+}
+
+fn heading(out: &mut impl Write, title: &str, is_empty: bool) -> io::Result<()> {
+    if is_empty { Ok(()) } else { writeln!(out, "{title}") }
+}

@@ -93,9 +93,8 @@ impl Follow {
     }
 
     fn has_moved(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|now| {
-            now.len() > 0 && self.open.as_ref().is_none_or(|open| open.id != (now.dev(), now.ino()))
-        })
+        fs::metadata(&self.path)
+            .is_ok_and(|now| now.len() > 0 && self.open.as_ref().is_none_or(|open| open.id != (now.dev(), now.ino())))
     }
 
     /// What was written to files that have been rotated since, and the file that is written now.
@@ -250,6 +249,7 @@ mod tests {
         assert_eq!((read(&mut follow), follow.gaps()), (vec![5, 6, 7], vec![]));
         // Cut to nothing.
         File::create(&live).unwrap();
+        assert_eq!(read(&mut follow), [0; 0]);
         append(&live, &record(8));
         assert_eq!(read(&mut follow), [8]);
         // Two were removed before they could be read.

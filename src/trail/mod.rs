@@ -13,6 +13,7 @@ mod lines;
 mod query;
 mod reading;
 mod scan;
+mod story;
 mod verify;
 
 pub use entry::{Class, Entry, Plan};
@@ -21,4 +22,5 @@ pub use follow::Follow;
 pub use lines::{Line, Lines};
 pub use query::{Query, QueryError, time};
 pub use scan::{Hit, Note, Order, Scan, Trail, Watch, trails};
+pub use story::{Candidate, Candidates, Story, Times};
 pub use verify::{Expected, Finding, Report, Verifier, What};

@@ -362,7 +362,9 @@ mod tests {
             query.things("project", &texts(&["p2"])).unwrap();
         }));
         let field = |class, text: &str| matches(|query| _ = query.any_of(&[(class, &texts(&[text]))]).unwrap());
-        assert!(field(Class::Rule, "gone") && field(Class::Destination, "jenkins.ci") && field(Class::Request, "REQ-1"));
+        assert!(
+            field(Class::Rule, "gone") && field(Class::Destination, "jenkins.ci") && field(Class::Request, "REQ-1")
+        );
         assert!(field(Class::Delivery, "d1") && !field(Class::Message, "d1") && field(Class::Outcome, "success"));
     }
 

@@ -85,7 +85,8 @@ pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
     named.sort();
     let mut trails: Vec<Trail> = Vec::new();
     // Sorted, a name comes before those that begin with it.
-    let files = named.into_iter().map(|path| (path, None)).chain(found.into_iter().map(|(path, file)| (path, Some(file))));
+    let files =
+        named.into_iter().map(|path| (path, None)).chain(found.into_iter().map(|(path, file)| (path, Some(file))));
     for (path, file) in files {
         match trails.iter_mut().find(|trail| trail.path == path || is_rotated(&trail.path, &path)) {
             Some(trail) => trail.files.extend(file),

@@ -145,7 +145,8 @@ impl Generator {
             }
             None => vec![Planned { rule: "everything, readable", to: "log", delivery: None, error: None }],
         };
-        let source = Source { queue: "cadfd.info", exchange: "keystone", routing_key: "cadfd.info", redelivered: false };
+        let source =
+            Source { queue: "cadfd.info", exchange: "keystone", routing_key: "cadfd.info", redelivered: false };
         let record = Record::Event { event: &event, source, received: self.now, planned: &planned };
         let rest = record::rest_of_line(&record);
         if let Some(id) = delivery {

@@ -1,0 +1,508 @@
+//! `cadfd search` and `cadfd tail`: the real program on generated trails, packed in every way, and on a daemon's own.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use cadfd::trail::{self, Class, Entry, Order, Query, Scan, TrailFile, Watch, index};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::generator::{Generator, Packing};
+use crate::ground::Ground;
+use crate::run_test;
+
+fn cadfd(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cadfd")).args(args).output().unwrap()
+}
+
+fn out(args: &[&str]) -> String {
+    let output = cadfd(args);
+    assert_eq!(output.status.code(), Some(0), "cadfd {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A trail in files of each kind, and its lines.
+struct Made {
+    _dir: TempDir,
+    path: PathBuf,
+    lines: Vec<String>,
+}
+
+fn read(trail: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for file in trail::find(trail).unwrap() {
+        let mut from = file.lines().unwrap();
+        while let Some(line) = from.next_line().unwrap() {
+            lines.push(String::from_utf8(line.bytes.to_vec()).unwrap());
+        }
+    }
+    lines
+}
+
+fn packing(number: u64) -> Packing {
+    [Packing::Zstd, Packing::Plain, Packing::Gzip][usize::try_from(number % 3).unwrap()]
+}
+
+fn made(seed: u64, records: u64, per_file: u64) -> Made {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Generator::new(seed, 400).write(dir.path(), records, per_file, packing);
+    let lines = read(&path);
+    assert_eq!(lines.len() as u64, records);
+    Made { _dir: dir, path, lines }
+}
+
+/// Nobody writes to it: indexes are all that is added.
+static TRAIL: LazyLock<Made> = LazyLock::new(|| made(1, 3000, 700));
+
+impl Made {
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// The lines of the records that are as wanted.
+    fn expected(&self, wanted: impl Fn(&Value) -> bool) -> String {
+        self.lines.iter().filter(|line| wanted(&serde_json::from_str(line).unwrap())).cloned().collect()
+    }
+
+    fn json(&self, args: &[&str]) -> String {
+        let output = cadfd(&[&["search", "--json", self.path()], args].concat());
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(i32::from(output.stdout.is_empty())), "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Whether a user is named by this id or name anywhere that counts.
+fn names_user(record: &Value, text: &str) -> bool {
+    let at = |pointer: &str| record.pointer(pointer).and_then(Value::as_str) == Some(text);
+    let is_user = record["resource"]["kind"] == "user";
+    at("/initiator/id")
+        || at("/initiator/name")
+        || is_user && (at("/resource/id") || at("/resource/name"))
+        || at("/assignment/user/id")
+        || at("/assignment/user/name")
+}
+
+#[test]
+fn each_filter_finds_what_it_says() {
+    let trail = &*TRAIL;
+    let text = |record: &Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    for number in [3, 41, 42, 43, 250, 399] {
+        for user in [Generator::user_id(number), Generator::user_name(number)] {
+            let found = trail.json(&["--user", &user]);
+            assert_eq!(found, trail.expected(|record| names_user(record, &user)), "{user:?}");
+            assert!(!found.is_empty() || number > 200);
+        }
+    }
+    let first = |wanted: &dyn Fn(&Value) -> bool| -> Value {
+        trail.lines.iter().map(|line| serde_json::from_str(line).unwrap()).find(wanted).unwrap()
+    };
+    let event = first(&|record| record["initiator"]["project_id"].is_string() && record["request_id"].is_string());
+    let project = event["initiator"]["project_id"].as_str().unwrap();
+    let is_project = |record: &Value| {
+        record["initiator"]["project_id"] == project
+            || record["resource"]["kind"] == "project" && record["resource"]["id"] == project
+            || record["assignment"]["project"]["id"] == project
+    };
+    assert_eq!(trail.json(&["--project", project]), trail.expected(is_project));
+    let of_domain = first(&|record| record["resource"]["kind"] == "domain");
+    let domain = of_domain["resource"]["id"].as_str().unwrap();
+    assert!(trail.json(&["--domain", domain]).contains(domain));
+    let granted = first(&|record| record["assignment"]["role"]["id"].is_string());
+    let role = granted["assignment"]["role"]["id"].as_str().unwrap();
+    let is_role = |record: &Value| record["assignment"]["role"]["id"] == role || record["resource"]["id"] == role;
+    assert_eq!(trail.json(&["--role", role]), trail.expected(is_role));
+    let address = event["initiator"]["address"].as_str().unwrap();
+    assert_eq!(
+        trail.json(&["--address", address]),
+        trail.expected(|record| record["initiator"]["address"].as_str() == Some(address))
+    );
+    assert_eq!(
+        trail.json(&["--address", "198.51.4.0/22"]),
+        trail.expected(|record| ["198.51.4.", "198.51.5.", "198.51.6.", "198.51.7."]
+            .iter()
+            .any(|net| record["initiator"]["address"].as_str().is_some_and(|address| address.starts_with(net))))
+    );
+    assert_eq!(
+        trail.json(&["--event", "identity.user.*", "--event", "!*.updated"]),
+        trail.expected(|record| text(record, "event_type").starts_with("identity.user.")
+            && !text(record, "event_type").ends_with(".updated"))
+    );
+    assert_eq!(
+        trail.json(&["-o", "failure", "-o", "given_up"]),
+        trail.expected(|record| ["failure", "given_up"].contains(&&*text(record, "outcome")))
+    );
+    assert_eq!(
+        trail.json(&["--rule", "Hand Over", "--type", "event"]),
+        trail.expected(|record| record["planned"][0]["rule"] == "hand over")
+    );
+    assert_eq!(
+        trail.json(&["--destination", "jenkins.ci", "--type", "delivery"]),
+        trail.expected(|record| record["type"] == "delivery")
+    );
+    assert_eq!(
+        trail.json(&["--text", "山田 \"43\"", "--user", &Generator::user_name(43)]),
+        trail.expected(|record| names_user(record, &Generator::user_name(43)))
+    );
+    let (since, until) = ("2026-01-01T00:10:00Z", "2026-01-01T00:20:00Z");
+    let at = |record: &Value| text(record, if record["type"] == "event" { "timestamp" } else { "at" });
+    assert_eq!(
+        trail.json(&["--since", since, "--until", until]),
+        trail.expected(|record| (since..until).contains(&&*at(record)))
+    );
+    assert_eq!(trail.json(&["--user", "nobody of this name"]), "");
+    assert_eq!(trail.json(&[]), trail.lines.concat());
+}
+
+#[test]
+fn the_newest_come_first_and_so_many() {
+    let trail = &*TRAIL;
+    let reversed: String = trail.lines.iter().rev().cloned().collect();
+    assert_eq!(trail.json(&["--newest"]), reversed);
+    let user = Generator::user_name(5);
+    let found = trail.expected(|record| names_user(record, &user));
+    let mut lines: Vec<_> = found.split_inclusive('\n').collect();
+    assert_eq!(trail.json(&["--user", &user, "--limit", "3"]), lines[..3].concat());
+    lines.reverse();
+    assert_eq!(trail.json(&["--user", &user, "--newest", "-l", "3"]), lines[..3].concat());
+    assert_eq!(out(&["tail", "--json", trail.path(), "--user", &user, "-n", "2"]), [lines[1], lines[0]].concat());
+    assert_eq!(out(&["tail", "--json", trail.path()]), trail.lines[2990..].concat());
+}
+
+/// The sequence numbers that a scan finds.
+fn scanned(trails: &[trail::Trail], query: &Query, order: Order) -> Vec<u64> {
+    let mut scan = Scan::new(trails.to_vec(), query, order, Watch::none());
+    let mut found = Vec::new();
+    while let Some((_, hit)) = scan.next_hit().unwrap() {
+        found.push(hit.entry.seq);
+    }
+    found
+}
+
+static INDEXED: LazyLock<(Made, Vec<(Entry, String)>)> = LazyLock::new(|| {
+    let made = made(2, 2500, 450);
+    for file in trail::find(&made.path).unwrap() {
+        index::build(&file).unwrap();
+    }
+    let entries = made.lines.iter().map(|line| (Entry::read(line.as_bytes()).unwrap(), line.clone())).collect();
+    (made, entries)
+});
+
+/// A filter of some kind, with values that are in a record of the trail, or in none.
+fn filters() -> impl Strategy<Value = Vec<(usize, Vec<usize>)>> {
+    prop::collection::vec((0..9_usize, prop::collection::vec(0..2600_usize, 1..4)), 0..4)
+}
+
+fn query_of(filters: &[(usize, Vec<usize>)], entries: &[(Entry, String)]) -> Query {
+    let mut query = Query::new();
+    for (kind, places) in filters {
+        let of = |field: fn(&Entry) -> Option<String>| -> Vec<String> {
+            places
+                .iter()
+                .map(|at| entries.get(*at).and_then(|(e, _)| field(e)).unwrap_or_else(|| "none".into()))
+                .collect()
+        };
+        match kind {
+            0 => _ = query.things("user", &of(|e| e.initiator.id.clone())).unwrap(),
+            1 => _ = query.things("user", &of(|e| e.resource.name.clone())).unwrap(),
+            2 => _ = query.things("project", &of(|e| e.initiator.project_id.clone())).unwrap(),
+            3 => _ = query.from_addresses(&of(|e| e.initiator.address.clone())).unwrap(),
+            4 => _ = query.event_types(&of(|e| e.event_type.clone())).unwrap(),
+            5 => _ = query.any_of(&[(Class::Outcome, &of(|e| e.outcome.clone()))]).unwrap(),
+            6 => _ = query.any_of(&[(Class::Message, &of(|e| e.message_id.clone()))]).unwrap(),
+            7 => {
+                _ = query
+                    .any_of(&[
+                        (Class::Request, &of(|e| e.request_id.clone())),
+                        (Class::Delivery, &of(|e| e.delivery.clone())),
+                    ])
+                    .unwrap()
+            }
+            _ => {
+                let time = |at: &usize| entries.get(*at).and_then(|(entry, _)| entry.time());
+                _ = query.between(places.first().and_then(time), places.get(1).and_then(time));
+            }
+        }
+    }
+    query
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn an_index_finds_what_reading_all_finds(filters in filters()) {
+        let (made, entries) = &*INDEXED;
+        let trails = trail::trails(std::slice::from_ref(&made.path)).unwrap();
+        let query = query_of(&filters, entries);
+        let wanted = entries.iter().filter(|(entry, line)| query.matches(entry, line.as_bytes()));
+        let mut wanted: Vec<u64> = wanted.map(|(entry, _)| entry.seq).collect();
+        prop_assert_eq!(&scanned(&trails, &query, Order::Oldest), &wanted);
+        wanted.reverse();
+        prop_assert_eq!(&scanned(&trails, &query, Order::Newest), &wanted);
+    }
+}
+
+#[test]
+fn an_index_is_made_on_the_way_and_a_damaged_one_does_no_harm() {
+    let trail = made(3, 1500, 500);
+    let indexes = || -> BTreeSet<PathBuf> {
+        let dir = fs::read_dir(trail.path.parent().unwrap()).unwrap();
+        dir.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "idx")).collect()
+    };
+    let user = Generator::user_name(7);
+    let expected = trail.expected(|record| names_user(record, &user));
+    assert_eq!(trail.json(&["--user", &user, "--no-index"]), expected);
+    assert!(indexes().is_empty());
+    assert_eq!(trail.json(&["--user", &user]), expected);
+    assert_eq!(indexes().len(), 2, "of the file that is written to, none");
+    for path in indexes() {
+        let whole = fs::read(&path).unwrap();
+        // The header, a page, the root.
+        for at in [40, whole.len() / 2, whole.len() - 9] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let output = cadfd(&["search", "--json", "--no-index", trail.path(), "--user", &user]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+            // A page that nobody asked for is nobody's loss.
+            assert_eq!(said.contains("is damaged"), at != whole.len() / 2 || !said.is_empty(), "{at}: {said}");
+        }
+        // It is made anew.
+        cadfd(&["search", "--json", trail.path(), "--user", &user]);
+        assert_eq!(trail.json(&["--user", &user]), expected);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    // Rotated the way logrotate does: the names stay, the files are others.
+    let [one, two] = [&trail.lines[..500], &trail.lines[500..1000]].map(|lines| lines.concat());
+    let dir = tempfile::tempdir().unwrap();
+    let rotated = dir.path().join("audit.log.1");
+    for (at, text) in [one, two].iter().enumerate() {
+        fs::write(&rotated, text).unwrap();
+        fs::write(dir.path().join("audit.log"), &trail.lines[1499]).unwrap();
+        let live = dir.path().join("audit.log");
+        let found = out(&["search", "--json", "--type", "event", live.to_str().unwrap()]);
+        let is_event = |line: &&String| line.contains("\"type\":\"event\"") && (**line != trail.lines[1499] || at == 2);
+        let wanted: Vec<_> = trail.lines[500 * at..500 * at + 500].iter().filter(is_event).cloned().collect();
+        assert!(found.starts_with(&wanted.concat()));
+    }
+    index::build(&TrailFile::of(&rotated).unwrap().unwrap()).unwrap();
+}
+
+#[test]
+fn several_trails_are_one_by_time() {
+    let (a, b) = (made(5, 300, 100), made(6, 300, 100));
+    let args = ["search", "--json", a.path(), b.path()];
+    let found = out(&args);
+    let lines: Vec<_> = found.split_inclusive('\n').map(str::to_owned).collect();
+    assert_eq!(lines.iter().collect::<BTreeSet<_>>(), a.lines.iter().chain(&b.lines).collect::<BTreeSet<_>>());
+    let times: Vec<_> = lines.iter().map(|line| Entry::read(line.as_bytes()).unwrap().time().unwrap()).collect();
+    assert!(times.is_sorted());
+    let newest = out(&[&args[..], &["--newest"]].concat());
+    let newest: Vec<_> = newest.split_inclusive('\n').map(str::to_owned).collect();
+    assert!(newest.iter().eq(lines.iter().rev()));
+    // Named by a shell's *, or by its directory, each file still counts once.
+    let all: Vec<_> = trail::find(&a.path).unwrap().into_iter().map(|file| file.path.display().to_string()).collect();
+    let args: Vec<&str> = ["search", "--json"].into_iter().chain(all.iter().map(String::as_str)).collect();
+    assert_eq!(out(&args), a.lines.concat());
+    let dir = a.path.parent().unwrap();
+    assert_eq!(out(&["search", "--json", dir.to_str().unwrap()]), a.lines.concat());
+    // People are told which trail a line is of.
+    assert!(out(&["search", a.path(), b.path()]).lines().all(|line| line.contains("audit.log: 2026-")));
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let trail = &*TRAIL;
+    for number in [41, 42, 43] {
+        let user = Generator::user_name(number);
+        let shown = out(&["search", trail.path(), "--user", &user]);
+        let records = trail.expected(|record| names_user(record, &user)).lines().count();
+        assert_eq!(shown.lines().count(), records);
+        assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control() && letter != '\u{202e}'), "{shown}");
+        let table = out(&["search", "--csv", trail.path(), "--user", &user]);
+        let mut reader = csv::Reader::from_reader(table.as_bytes());
+        assert_eq!(reader.headers().unwrap().len(), 28);
+        let rows: Vec<_> = reader.records().map(|row| row.unwrap()).collect();
+        assert_eq!(rows.len(), records);
+        for cell in rows.iter().flatten() {
+            assert!(!cell.starts_with(['=', '+', '-', '@']) && !cell.contains(char::is_control), "{cell}");
+        }
+    }
+}
+
+fn hand_made(lines: &[Value]) -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let mut file = File::create(&path).unwrap();
+    for (at, line) in lines.iter().enumerate() {
+        let mut record = json!({"seq": at + 1});
+        record.as_object_mut().unwrap().extend(line.as_object().unwrap().clone());
+        writeln!(file, "{record}").unwrap();
+    }
+    let path = path.display().to_string();
+    (dir, path)
+}
+
+fn user_event(at: &str, operation: &str, name: &str) -> Value {
+    json!({"type": "event", "message_id": format!("m-{at}"), "event_type": format!("identity.user.{operation}"),
+        "kind": "user", "operation": operation, "outcome": "success", "timestamp": format!("2026-11-21T{at}Z"),
+        "request_id": format!("req-{at}"), "initiator": {"id": "a1", "name": "admin", "address": "192.0.2.1"},
+        "resource": {"kind": "user", "id": "b2", "name": name}, "planned": []})
+}
+
+#[test]
+fn a_name_finds_what_happened_while_it_was_in_force() {
+    let mut renamed = user_event("11:00:00", "updated", "robert");
+    renamed["change"] = json!({"derived": true, "name": "robert", "old_name": "bob", "added": [], "removed": [],
+        "enabled": null, "since": "2026-11-21T10:00:00Z", "until": "2026-11-21T11:00:01Z"});
+    let (_dir, path) =
+        hand_made(&[user_event("10:00:00", "created", "bob"), renamed, user_event("12:00:00", "deleted", "robert")]);
+    let seqs = |name: &str| -> Vec<u64> {
+        let found = out(&["search", "--json", "--user", name, &path]);
+        found.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((seqs("bob"), seqs("ROBERT"), seqs("b2")), (vec![1, 2], vec![2, 3], vec![1, 2, 3]));
+    let shown = out(&["search", "--user", "bob", "--event", "*.updated", &path]);
+    assert!(shown.contains("USER UPDATED success: robert (b2) renamed from bob by admin (a1)"), "{shown}");
+}
+
+#[test]
+fn a_request_is_shown_with_all_it_triggered() {
+    let mut deleted = user_event("10:00:00", "deleted", "bob");
+    deleted["planned"] = json!([
+        {"rule": "everything", "to": "log"}, {"rule": "hand over", "to": "jenkins.ci", "delivery": "d1"},
+        {"rule": "tell", "to": "slack.ops", "delivery": "d2"}, {"rule": "tell", "to": "http.cmdb", "delivery": "d3"},
+        {"rule": "broken", "to": "slack.ops", "error": "no field x"}]);
+    let delivery = |id: &str, outcome: &str, to: &str| {
+        json!({"type": "delivery", "at": "2026-11-21T10:00:05.000000Z", "delivery": id, "event_seq": 1, "message_id": "m-10:00:00",
+            "event_type": "identity.user.deleted", "rule": "r\u{1b}", "destination": to, "outcome": outcome, "attempts": 2})
+    };
+    let mut done = delivery("d1", "done", "jenkins.ci");
+    done["detail"] = json!({"queue_item": 4, "build": 17, "result": "SUCCESS"});
+    let mut given_up = delivery("d2", "given_up", "slack.ops");
+    given_up["reason"] = "404 no_service".into();
+    let (_dir, path) = hand_made(&[deleted, user_event("10:00:01", "created", "eve"), done, given_up]);
+    let story = out(&["search", "--request", "req-10:00:00", &path]);
+    insta::assert_snapshot!("request-tree", story);
+    assert_eq!(out(&["search", "--message", "m-10:00:00", &path]), story);
+    let lines = out(&["search", "--json", "--request", "req-10:00:00", &path]);
+    let seqs: Vec<_> = lines.lines().map(|line| Entry::read(line.as_bytes()).unwrap().seq).collect();
+    assert_eq!(seqs, [1, 3, 4]);
+    let output = cadfd(&["search", "--request", "req-unknown", &path]);
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
+}
+
+#[test]
+fn mistakes_are_said_with_status_2() {
+    let path = TRAIL.path();
+    for (args, words) in [
+        (&["search", path, "--since", "soon"][..], "\"soon\" is no time; write 2d"),
+        (&["search", path, "--address", "1.2.3/99"], "is no network"),
+        (&["search", path, "--event", "a.[b"], "the glob \"a.[b\" does not parse"),
+        (&["search", path, "--user", ""], "--user: an empty text matches nothing"),
+        (&["search", "/nowhere/audit.log"], "/nowhere"),
+        (&["tail", path, "--until", "later"], "is no time"),
+        (&["search", path, "--type", "x"], "[possible values: event"),
+        (&["who", "bob", path], "user:bob"),
+    ] {
+        let output = cadfd(args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(words), "{args:?}: {:?} {said}", output.status);
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn tail_follows_over_rotations() {
+    run_test(async || {
+        let dir = tempfile::tempdir().unwrap();
+        let live = dir.path().join("audit.log");
+        let mut generator = Generator::new(9, 50);
+        let append = |text: &[u8]| {
+            File::options().append(true).create(true).open(&live).unwrap().write_all(text).unwrap();
+        };
+        let mut written = Vec::new();
+        let mut lines = |count: usize| {
+            let mut lines = Vec::new();
+            (0..count).for_each(|_| generator.push(&mut lines));
+            written.extend_from_slice(&lines);
+            lines
+        };
+        append(&lines(20));
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_cadfd"))
+            .args(["tail", "-f", "--json", "-n", "20", live.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut shown = BufReader::new(child.stdout.take().unwrap());
+        let mut seen = Vec::new();
+        for round in 0..6 {
+            // What was written is there before anything else is done to the file.
+            let count = if round == 0 { 20 } else { 30 };
+            for _ in 0..count {
+                assert!(shown.read_until(b'\n', &mut seen).await.unwrap() > 0, "it ended");
+            }
+            let torn = lines(30);
+            let (half, rest) = torn.split_at(torn.len() / 3);
+            append(half);
+            let moved = dir.path().join(format!("audit.log.{round}"));
+            match round % 3 {
+                0 => append(rest),
+                1 => {
+                    // Moved while the daemon is in the middle of it; it goes on in the old file, then in a new one.
+                    fs::rename(&live, &moved).unwrap();
+                    let end = half.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+                    fs::write(&moved, [fs::read(&moved).unwrap(), Vec::new()].concat()).unwrap();
+                    let line = torn[end..].iter().position(|byte| *byte == b'\n').unwrap() + 1 + end;
+                    File::options().append(true).open(&moved).unwrap().write_all(&torn[half.len()..line]).unwrap();
+                    append(&torn[line..]);
+                }
+                _ => {
+                    append(rest);
+                    fs::rename(&live, &moved).unwrap();
+                }
+            }
+        }
+        for _ in 0..30 {
+            shown.read_until(b'\n', &mut seen).await.unwrap();
+        }
+        assert!(seen == written, "{}", String::from_utf8_lossy(&seen));
+        child.kill().await.unwrap();
+    });
+}
+
+#[test]
+fn a_daemons_own_trail_is_read_without_saying_where() {
+    run_test(async || {
+        let mut ground = Ground::new().await;
+        let daemon = ground.site.consuming().await;
+        ground.publish(3).await;
+        ground.wait_done().await;
+        ground.site.wait_settled().await;
+        let site = &ground.site;
+        let whole = fs::read_to_string(site.audit_path()).unwrap();
+        assert_eq!(site.cadfd_ok(&["search", "--json"]).await, whole);
+        let story = site.cadfd_ok(&["search", "--message", &ground.ids[1]]).await;
+        assert!(
+            story.contains("├─ log, rule all\n") && story.contains("└─ http.inventory done, rule all, at "),
+            "{story}"
+        );
+        let last = site.cadfd_ok(&["tail", "--json", "-n", "1"]).await;
+        assert!(whole.ends_with(&last) && last.lines().count() == 1);
+        let shown = site.cadfd_ok(&["search", "--type", "start", "--type", "delivery"]).await;
+        assert!(
+            shown.contains(" START cadfd 0.1.0 on ") && shown.contains(" DELIVERY done: http.inventory for "),
+            "{shown}"
+        );
+        daemon.stop().await;
+    });
+}

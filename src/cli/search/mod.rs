@@ -16,7 +16,7 @@ use crate::text::one_line;
 use crate::trail::{self, Note, Order, Query, Scan, Trail, Watch};
 
 pub(super) use filters::Filters;
-pub(super) use print::{Output, time};
+pub(super) use print::Output;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
@@ -140,7 +140,10 @@ impl Search {
 fn tell(note: Note<'_>, bar: &ProgressBar) {
     let text = match note {
         Note::Damaged(path) => {
-            format!("warning: the index of {} is damaged; the file is read whole", one_line(&path.display().to_string()))
+            format!(
+                "warning: the index of {} is damaged; the file is read whole",
+                one_line(&path.display().to_string())
+            )
         }
         Note::Indexing(path, len) => {
             bar.inc_length(len);

@@ -79,7 +79,7 @@ fn io_error(error: ::csv::Error) -> anyhow::Error {
 }
 
 /// A record as one line: an event as a `log` action writes it, all else in the same manner.
-pub(in crate::cli) fn readable(entry: &Entry, colour: bool) -> String {
+pub(super) fn readable(entry: &Entry, colour: bool) -> String {
     if let Some(event) = entry.event() {
         return log::line(&event, LineFormat::Readable, colour);
     }
@@ -112,7 +112,7 @@ pub(in crate::cli) fn readable(entry: &Entry, colour: bool) -> String {
 }
 
 /// When it happened, in milliseconds.
-pub(in crate::cli) fn time(entry: &Entry) -> String {
+pub(super) fn time(entry: &Entry) -> String {
     entry.time().map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"))
 }
 
@@ -150,7 +150,8 @@ pub(super) fn told(entry: &Entry) -> String {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         format!("{} {}", one_line(key).replace('_', " "), one_line(&value))
     });
-    let told: Vec<_> = entry.reason_text().map(|reason| one_line(reason).into_owned()).into_iter().chain(detail).collect();
+    let told: Vec<_> =
+        entry.reason_text().map(|reason| one_line(reason).into_owned()).into_iter().chain(detail).collect();
     if !told.is_empty() {
         let _ = write!(line, ": {}", told.join(", "));
     }

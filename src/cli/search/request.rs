@@ -85,9 +85,12 @@ fn branch(out: &mut impl Write, event: &Entry, settled: &[Entry], colour: bool) 
             None => open_line(plan),
         })
         .collect();
-    lines.extend(settled.iter().filter(|entry| known.contains_key(entry.delivery.as_deref().unwrap_or_default())).map(
-        |entry| settled_line(entry, colour),
-    ));
+    lines.extend(
+        settled
+            .iter()
+            .filter(|entry| known.contains_key(entry.delivery.as_deref().unwrap_or_default()))
+            .map(|entry| settled_line(entry, colour)),
+    );
     branches(out, &lines)
 }
 

@@ -89,12 +89,7 @@ impl Root {
             });
         }
         for _ in 0..page_count {
-            root.pages.push(Page {
-                first: fields.u64()?,
-                at: fields.u64()?,
-                len: fields.u32()?,
-                check: fields.u64()?,
-            });
+            root.pages.push(Page { first: fields.u64()?, at: fields.u64()?, len: fields.u32()?, check: fields.u64()? });
         }
         fields.0.is_empty().then_some(root)
     }

@@ -68,7 +68,9 @@ fn blocks_are_whole_lines_and_have_what_the_terms_say() {
         let is_parted = ["plain", "framed"].iter().any(|name| file.path.ends_with(name));
         assert!(!is_parted || blocks.len() > 2, "{file:?}");
     }
-    assert!(fs::read_dir(dir.path()).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().ends_with(".new")));
+    assert!(
+        fs::read_dir(dir.path()).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().ends_with(".new"))
+    );
 }
 
 #[test]
