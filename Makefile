@@ -70,6 +70,7 @@ bench: ## cadfd beside a bare consumer and oslo.messaging's, in one run (ROUNDS=
 	@cargo bench --quiet --locked --bench daemon -- --rounds $${ROUNDS:-5} --oslo target/oslo/bin/python
 	@cargo bench --quiet --locked --bench micro
 	@cargo bench --quiet --locked --bench store
+	@cargo bench --quiet --locked --bench trail -- --records $${RECORDS:-1000000}
 
 fuzz: ## the decoder against random bytes for a minute (SECONDS=60); needs nightly and cargo-fuzz
 	@rustup run nightly rustc --version > /dev/null 2>&1 || \

@@ -1,7 +1,7 @@
 //! How the index of a file is made.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
@@ -37,32 +37,48 @@ pub fn build_counted(file: &TrailFile, read: impl FnMut(u64)) -> io::Result<()> 
     let mut new = path.clone().into_os_string();
     new.push(".new");
     let new = Path::new(&new);
-    let made = write(file, new, read).and_then(|()| fs::rename(new, &path)).and_then(|()| sync_directory(&path));
+    let source = File::open(&file.path)?;
+    // Held until it has its name, or is gone.
+    let target = locked(new, &source.metadata()?)?;
+    let made = write(file.kind, source, &target, directory(new), read)
+        .and_then(|()| fs::rename(new, &path))
+        .and_then(|()| File::open(directory(&path))?.sync_all());
     if made.is_err() {
         let _gone = fs::remove_file(new);
     }
     made
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(directory(path))?.sync_all()
+/// The file that the index is made in, which nobody else makes one in.
+fn locked(new: &Path, like: &Metadata) -> io::Result<File> {
+    // Whoever may read the file may read what it is known by, and nobody else.
+    let mode = like.mode() & 0o666;
+    let target = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(new)?;
+    let busy = || io::Error::new(io::ErrorKind::WouldBlock, "another process is making this index");
+    target.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => busy(),
+        TryLockError::Error(error) => error,
+    })?;
+    let (mine, named) = (target.metadata()?, fs::metadata(new));
+    // They have just finished, and what was opened here has its name by now.
+    if !named.is_ok_and(|named| (named.dev(), named.ino()) == (mine.dev(), mine.ino())) {
+        return Err(busy());
+    }
+    target.set_len(0)?;
+    // As root for the daemon's own file.
+    let _only_as_root = fchown(&target, Some(like.uid()), Some(like.gid()));
+    Ok(target)
 }
 
 fn directory(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write(file: &TrailFile, new: &Path, read: impl FnMut(u64)) -> io::Result<()> {
-    let source = File::open(&file.path)?;
-    let metadata = source.metadata()?;
-    // Whoever may read the file may read what it is known by, and nobody else.
-    let mode = metadata.mode() & 0o666;
-    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(new)?;
-    // As root for the daemon's own file.
-    let _only_as_root = fchown(&target, Some(metadata.uid()), Some(metadata.gid()));
-    let mut collected = Collected::new(directory(new));
-    collected.file(BufReader::with_capacity(BUFFER, Counted { file: source, read }), file.kind)?;
-    let ends = ends(&File::open(&file.path)?, collected.len)?;
+fn write(kind: Kind, source: File, target: &File, dir: &Path, read: impl FnMut(u64)) -> io::Result<()> {
+    let again = source.try_clone()?;
+    let mut collected = Collected::new(dir);
+    collected.file(BufReader::with_capacity(BUFFER, Counted { file: source, read }), kind)?;
+    let ends = ends(&again, collected.len)?;
     let Collected { postings, mut root, .. } = collected;
     root.ends = ends;
     let mut target = BufWriter::new(target);
@@ -77,7 +93,7 @@ fn write(file: &TrailFile, new: &Path, read: impl FnMut(u64)) -> io::Result<()> 
 }
 
 /// Writes all terms, and says where they are.
-fn write_pages(target: &mut BufWriter<File>, postings: Postings) -> io::Result<Vec<Page>> {
+fn write_pages(target: &mut BufWriter<&File>, postings: Postings) -> io::Result<Vec<Page>> {
     let (mut pages, mut page, mut at) = (Vec::new(), OpenPage::default(), Header::LENGTH);
     let mut open: Option<(u64, Vec<u32>)> = None;
     for pair in postings.sorted()? {
@@ -125,7 +141,7 @@ impl OpenPage {
     fn close_above(
         &mut self,
         length: usize,
-        target: &mut BufWriter<File>,
+        target: &mut BufWriter<&File>,
         at: &mut u64,
         pages: &mut Vec<Page>,
     ) -> io::Result<()> {

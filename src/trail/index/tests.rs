@@ -105,6 +105,27 @@ fn what_cannot_be_made_leaves_nothing() {
 }
 
 #[test]
+fn two_at_once_do_each_other_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = (1..400).map(|seq| line(seq, seq)).collect();
+    let file = written(&dir.path().join("x"), text.as_bytes());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let made = build(&file);
+                    assert!(made.is_ok() || made.unwrap_err().kind() == io::ErrorKind::WouldBlock);
+                    let opened = Index::open(&file);
+                    assert!(matches!(opened, Ok(_) | Err(IndexError::Absent)), "{opened:?}");
+                }
+            });
+        }
+    });
+    assert!(Index::open(&file).is_ok());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
 fn no_changed_byte_goes_unseen() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log.1");
