@@ -78,7 +78,15 @@ fn meant(kind: &str, who: &str, search: &Search) -> anyhow::Result<Option<Story>
         (None, _) if candidates.nameless == 0 => Ok(None),
         (None, _) => Ok(Some(Story::new(kind, None, who))),
         (Some((id, _)), None) => Ok(Some(Story::new(kind, Some(id.clone()), who))),
-        _ => bail!("{}", ambiguous(kind, who, &candidates.things)),
+        _ => {
+            let mut known = candidates.anew();
+            let ids: Vec<_> = known.things.keys().cloned().collect();
+            search.each(Query::new().things(kind, &ids)?, Order::Oldest, |_, hit, _| {
+                known.add(&hit.entry);
+                Ok(true)
+            })?;
+            bail!("{}", ambiguous(kind, who, &known.things))
+        }
     }
 }
 
@@ -141,11 +149,12 @@ fn print(out: &mut impl Write, story: &Story) -> io::Result<()> {
     for (what, triggered) in &story.triggered {
         let what = one_line(what);
         let (done, given_up) = (triggered.done, triggered.given_up);
+        let times = if triggered.planned == 1 { "once".to_owned() } else { format!("{} times", triggered.planned) };
         if what.starts_with("log,") {
-            writeln!(out, "  {what}  {} times", triggered.planned)?;
+            writeln!(out, "  {what}  {times}")?;
         } else {
             let open = triggered.planned.saturating_sub(done + given_up);
-            writeln!(out, "  {what}  {} times: {done} done, {given_up} given up, {open} open", triggered.planned)?;
+            writeln!(out, "  {what}  {times}: {done} done, {given_up} given up, {open} open")?;
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use super::query::Query;
 use super::scan::{Hit, Note, Order, Watch};
 
 /// A packed file that is smaller has no index made for it by a search, in bytes: it is read as quickly.
-const SMALL: u64 = 64 << 10;
+const SMALL: u64 = 16 << 10;
 
 /// One file that is being read.
 pub(super) struct Reading {

@@ -21,6 +21,7 @@ const MOST_MESSAGES: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct Candidates {
     kind: String,
+    /// The id or name in lower case; empty: only the ids that are known.
     folded: String,
     /// By their ids.
     pub things: BTreeMap<String, Candidate>,
@@ -65,26 +66,41 @@ impl Candidates {
         Self { kind: kind.to_owned(), folded: text.to_lowercase(), things: BTreeMap::new(), nameless: 0 }
     }
 
+    /// The same things, of whose records nothing is known yet.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let things = self.things.keys().map(|id| (id.clone(), Candidate::default())).collect();
+        Self { kind: self.kind.clone(), folded: String::new(), things, nameless: 0 }
+    }
+
     /// Takes a record, in the order of the trail.
     pub fn add(&mut self, entry: &Entry) {
+        let mut ids = Vec::new();
         entry.each_thing(&mut |kind, id, name| {
             let is_meant = |text: Option<&str>| text.is_some_and(|text| text.to_lowercase() == self.folded);
-            if kind != self.kind || !(is_meant(id) || is_meant(name)) {
-                return;
-            }
-            let Some(id) = id else {
-                self.nameless += 1;
-                return;
-            };
-            let candidate = self.things.entry(id.to_owned()).or_default();
-            candidate.times.add(entry.time());
-            if let Some(name) = name.filter(|name| !candidate.names.iter().any(|known| known == name)) {
-                candidate.names.push(name.to_owned());
-            }
-            if entry.operation.as_deref() == Some("deleted") && entry.resource.id.as_deref() == Some(id) {
-                candidate.deleted = entry.time();
+            let is_named = !self.folded.is_empty() && (is_meant(id) || is_meant(name));
+            match id {
+                Some(id) if kind == self.kind && (is_named || self.things.contains_key(id)) => {
+                    let candidate = self.things.entry(id.to_owned()).or_default();
+                    if let Some(name) = name.filter(|name| !candidate.names.iter().any(|known| known == name)) {
+                        candidate.names.push(name.to_owned());
+                    }
+                    if !ids.iter().any(|known| known == id) {
+                        ids.push(id.to_owned());
+                    }
+                }
+                None if kind == self.kind && is_named => self.nameless += 1,
+                _ => {}
             }
         });
+        for id in ids {
+            let Some(candidate) = self.things.get_mut(&id) else { continue };
+            candidate.times.add(entry.time());
+            let is_it = entry.resource.kind == self.kind && entry.resource.id.as_ref() == Some(&id);
+            if is_it && entry.operation.as_deref() == Some("deleted") && entry.outcome() == Outcome::Success {
+                candidate.deleted = entry.time();
+            }
+        }
         // An id is meant before any name.
         if self.things.keys().any(|id| id.to_lowercase() == self.folded) {
             self.things.retain(|id, _| id.to_lowercase() == self.folded);

@@ -458,7 +458,8 @@ fn the_commands_of_the_readme_are_understood() {
     let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let mut commands = BTreeSet::new();
     for line in block.lines() {
-        let line = line.split("  #").next().unwrap().trim().strip_prefix("sudo ").unwrap_or(line);
+        let line = line.split("  #").next().unwrap().trim();
+        let line = line.strip_prefix("sudo ").unwrap_or(line);
         // What follows does not end, and other places have no trail.
         let line = line.replace(" -f", "").replace(" audit/", "");
         let words = line.replace("cadfd ", &format!("{} ", env!("CARGO_BIN_EXE_cadfd")));
