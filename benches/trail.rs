@@ -2,7 +2,12 @@
 //!
 //! Its promise: the trail is of real shape, packed as cadfd packs, and what is found is the same both ways.
 //! `cargo bench --bench trail -- --records 10000000 --dir /var/tmp/trail` for a longer one, which is kept and used again.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail loudly, and says what it measured")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark may fail loudly, and says what it measured"
+)]
 
 use std::fs;
 use std::hint::black_box;
@@ -77,9 +82,13 @@ fn find(live: &Path, user: &str) {
     let (found, with) = runs.swap_remove(3);
     let hidden: Vec<_> = trail::find(live).unwrap().iter().map(|file| index::path_of(&file.path)).collect();
     let away = |path: &Path| path.with_extension("away");
-    hidden.iter().for_each(|path| _ = fs::rename(path, away(path)));
+    for path in &hidden {
+        let _live_has_none = fs::rename(path, away(path));
+    }
     let (all, without) = timed(search);
-    hidden.iter().for_each(|path| _ = fs::rename(away(path), path));
+    for path in &hidden {
+        let _live_has_none = fs::rename(away(path), path);
+    }
     assert_eq!(found, all);
     let ratio = without.as_secs_f64() / with.as_secs_f64();
     println!("one user, {} records: {with:.1?} with indexes, {without:.1?} without: 1/{ratio:.0}", found.len());

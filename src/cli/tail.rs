@@ -52,14 +52,22 @@ fn show(path: &Path, args: &Args) -> anyhow::Result<bool> {
         output.hit(*number, hit)?;
     }
     io::stdout().flush()?;
-    while args.follow {
-        for (number, follow) in follows.iter_mut().enumerate() {
-            read(number, follow, &query, &mut output)?;
-        }
-        thread::sleep(LOOK);
+    if args.follow {
+        go_on(&mut follows, &query, &mut output)?;
     }
     output.finish()?;
     Ok(found)
+}
+
+/// Shows what comes; ends with an error only.
+#[expect(clippy::disallowed_methods, reason = "a command without a runtime that it could stop")]
+fn go_on(follows: &mut [Follow], query: &Query, output: &mut Output) -> anyhow::Result<()> {
+    loop {
+        for (number, follow) in follows.iter_mut().enumerate() {
+            read(number, follow, query, output)?;
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 /// The last records that are wanted, the newest first; where the trails are followed, of those before that began.

@@ -124,6 +124,9 @@ pub enum Class<'a> {
     Type,
 }
 
+/// Is given a thing: its kind, id and name.
+type VisitThing<'a> = dyn FnMut(&str, Option<&str>, Option<&str>) + 'a;
+
 impl Entry {
     /// Of a line, with or without its end; `None` where it is no record at all.
     #[must_use]
@@ -201,7 +204,9 @@ impl Entry {
             (Class::Message, &self.message_id),
             (Class::Delivery, &self.delivery),
         ] {
-            text.iter().for_each(|text| visit(class, text));
+            if let Some(text) = text {
+                visit(class, text);
+            }
         }
         for plan in &self.planned {
             visit(Class::Rule, &plan.rule);
@@ -212,7 +217,7 @@ impl Entry {
 
     /// Gives every thing that the record names to `visit`: its kind, id and name as they stand there. What it was called
     /// before a change is given as another name of the same thing.
-    pub fn each_thing(&self, visit: &mut dyn FnMut(&str, Option<&str>, Option<&str>)) {
+    pub fn each_thing(&self, visit: &mut VisitThing<'_>) {
         let Initiator { id, name, project_id, project_name, domain_id, domain_name, .. } = &self.initiator;
         for (kind, id, name) in
             [("user", id, name), ("project", project_id, project_name), ("domain", domain_id, domain_name)]
@@ -234,7 +239,9 @@ impl Entry {
             ("project", part(|it| it.project.as_ref())),
             ("domain", part(|it| it.domain.as_ref())),
         ] {
-            thing.iter().for_each(|thing| visit(kind, Some(&thing.id), thing.name.as_deref()));
+            if let Some(thing) = thing {
+                visit(kind, Some(&thing.id), thing.name.as_deref());
+            }
         }
         if let Some(member) = &self.member {
             visit(member.kind.as_deref().unwrap_or("user"), member.id.as_deref(), member.name.as_deref());

@@ -261,7 +261,7 @@ mod tests {
         append(&live, &(record(1) + &record(2)));
         assert_eq!(read(&mut follow), [1, 2]);
         rotate("audit.log.2");
-        let mut follow = Follow::begin(&trails(&[live.clone()]).unwrap()[0]).unwrap();
+        let mut follow = Follow::begin(&trails(std::slice::from_ref(&live)).unwrap()[0]).unwrap();
         assert_eq!(follow.last(), 6, "the last file by its first record");
         append(&live, &record(12));
         assert_eq!(read(&mut follow), [12]);

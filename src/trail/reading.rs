@@ -56,7 +56,7 @@ impl Reading {
         if file.kind == Kind::Plain && TrailFile::of(&file.path)?.is_none_or(|now| now.first != file.first) {
             return Err(TrailError::Moved(file.path.clone()));
         }
-        let parts = match candidates(file, is_live, query, watch)? {
+        let parts = match candidates(file, is_live, query, watch) {
             Some(mut parts) => {
                 let wanted: u64 = parts.iter().map(|(_, len)| len).sum();
                 (watch.read)(len.saturating_sub(wanted));
@@ -82,10 +82,10 @@ impl Reading {
             match &mut self.current {
                 Some(Current::Forward(lines)) => {
                     while let Some(line) = lines.next_line()? {
-                        if let Some(entry) = Entry::read(line.bytes) {
-                            if query.matches(&entry, line.bytes) {
-                                return Ok(Some(Hit { line: line.bytes.to_owned(), entry }));
-                            }
+                        if let Some(entry) = Entry::read(line.bytes)
+                            && query.matches(&entry, line.bytes)
+                        {
+                            return Ok(Some(Hit { line: line.bytes.to_owned(), entry }));
                         }
                     }
                 }
@@ -141,14 +141,9 @@ impl Reading {
 }
 
 /// The parts that an index does not rule out; `None` where there is none to ask.
-fn candidates(
-    file: &TrailFile,
-    is_live: bool,
-    query: &Query,
-    watch: &mut Watch<'_>,
-) -> Result<Option<VecDeque<(u64, u64)>>, TrailError> {
+fn candidates(file: &TrailFile, is_live: bool, query: &Query, watch: &mut Watch<'_>) -> Option<VecDeque<(u64, u64)>> {
     let index = match Index::open(file).and_then(|index| parts(&index, query)) {
-        Ok(parts) => return Ok(Some(parts)),
+        Ok(parts) => return Some(parts),
         Err(error) => error,
     };
     if matches!(index, IndexError::Damaged) {
@@ -156,9 +151,9 @@ fn candidates(
     }
     let is_worth_it = !is_live && file.len > SMALL && query.can_be_looked_up();
     if !watch.make_indexes || !is_worth_it || !make(file, watch) {
-        return Ok(None);
+        return None;
     }
-    Ok(Index::open(file).and_then(|index| parts(&index, query)).ok())
+    Index::open(file).and_then(|index| parts(&index, query)).ok()
 }
 
 /// Makes the index where it can be made.

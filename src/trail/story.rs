@@ -4,6 +4,7 @@
 //! bounded by [`MOST`], and what is left out is counted too.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -226,7 +227,7 @@ impl Story {
         if self.history.len() < MOST {
             let initiator = &entry.initiator;
             let name = initiator.name.clone();
-            let by = initiator.id.clone().or_else(|| name.clone()).map(|id| Reference { name, id });
+            let by = initiator.id.clone().or_else(|| name.clone()).map(|id| Reference { id, name });
             let address = initiator.address.clone();
             self.history.push(Told { at: entry.time(), seq: entry.seq, what, by, address });
         } else {
@@ -295,7 +296,7 @@ impl Story {
         for ((kind, thing), preposition) in parts.into_iter().zip(["", to, to, "on", "on"]) {
             if let Some(thing) = thing {
                 let space = if preposition.is_empty() { "" } else { " " };
-                words += &format!("{space}{preposition} {kind} {}", called(thing));
+                let _ = write!(words, "{space}{preposition} {kind} {}", called(thing));
             }
         }
         if assignment.inherited == Some(true) {
@@ -332,7 +333,7 @@ fn resource(entry: &Entry, operation: &str) -> String {
         return if is_password && operation == "updated" { "change of the password".to_owned() } else { words };
     };
     if let Some(enabled) = change.enabled {
-        words = if enabled { "enabled" } else { "disabled" }.to_owned();
+        words = String::from(if enabled { "enabled" } else { "disabled" });
     }
     if let (Some(name), Some(old)) = (&change.name, &change.old_name) {
         let and = if change.enabled.is_some() { format!("{words} and ") } else { String::new() };
@@ -340,10 +341,10 @@ fn resource(entry: &Entry, operation: &str) -> String {
     }
     for (done, users) in [("added", &change.added), ("removed", &change.removed)] {
         for user in users.iter().take(3) {
-            words += &format!(", user {} {done}", called(user));
+            let _ = write!(words, ", user {} {done}", called(user));
         }
         if users.len() > 3 {
-            words += &format!(" and {} more {done}", users.len() - 3);
+            let _ = write!(words, " and {} more {done}", users.len() - 3);
         }
     }
     words
@@ -400,7 +401,9 @@ mod tests {
             entry(9, "deleted", &json!({"resource": {"kind": "user", "id": "other", "name": "bob"}})),
         ];
         let mut story = Story::new("user", Some("b2".into()), "");
-        entries.iter().for_each(|entry| story.add(entry));
+        for entry in &entries {
+            story.add(entry);
+        }
         let told: Vec<_> = story.history.iter().map(|told| &*told.what).collect();
         assert_eq!(
             told,
@@ -422,7 +425,9 @@ mod tests {
         assert_eq!(story.messages, ["m1"]);
 
         let mut meant = Candidates::new("user", "BOB");
-        entries.iter().for_each(|entry| meant.add(entry));
+        for entry in &entries {
+            meant.add(entry);
+        }
         assert_eq!(meant.things.keys().collect::<Vec<_>>(), ["b2", "other"]);
         assert!(meant.things["other"].deleted.is_some() && meant.things["b2"].deleted.is_none());
     }

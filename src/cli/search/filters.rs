@@ -32,7 +32,7 @@ pub(in crate::cli) struct Filters {
     /// The event's type, as in rules: identity.user.*, and with ! what is not wanted. Deliveries have their event's.
     #[arg(long, short = 'e', value_name = "GLOB")]
     pub(super) event: Vec<String>,
-    /// success, failure, pending or unknown of an event; done or given_up of a delivery.
+    /// What became of an event, or of a delivery: the last two are a delivery's.
     #[arg(long, short = 'o', value_parser = ["success", "failure", "pending", "unknown", "done", "given_up"])]
     pub(super) outcome: Vec<String>,
     /// A rule that applied, by its name: its events and their deliveries.
@@ -50,7 +50,7 @@ pub(in crate::cli) struct Filters {
     /// A delivery, by its whole id: its event and its outcome.
     #[arg(long, value_name = "ID")]
     pub(super) delivery: Vec<String>,
-    /// The type of the record: event, delivery, start, stop, broker_lost and so on.
+    /// The type of the record.
     #[arg(long = "type", short = 't', value_name = "TYPE", value_parser = TYPES)]
     pub(super) types: Vec<String>,
     /// A text anywhere in the record.

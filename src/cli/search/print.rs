@@ -91,12 +91,11 @@ pub(super) fn readable(entry: &Entry, colour: bool) -> String {
         "delivery" => {
             let _ = write!(line, " {}", delivery(entry, colour));
         }
-        "broker_lost" | "broker_found" => said(&mut line, "", entry.cause.as_deref()),
+        "broker_lost" | "broker_found" | "stop" => said(&mut line, "", entry.cause.as_deref()),
         "start" => {
             said(&mut line, "cadfd ", entry.version.as_deref());
             said(&mut line, "on ", entry.host.as_deref());
         }
-        "stop" => said(&mut line, "", entry.cause.as_deref()),
         "dropped" => {
             let _ = write!(line, ": {}", entry.count.unwrap_or(0));
             said(&mut line, "", entry.what.as_deref());

@@ -117,7 +117,9 @@ mod tests {
         for most in [1, 7, 1000] {
             let mut postings = Postings::holding(dir.path(), most);
             let pairs: Vec<_> = (0..100_u32).map(|n| (u64::from(n * 37 % 101), n)).collect();
-            pairs.iter().for_each(|(term, block)| postings.push(*term, *block).unwrap());
+            for (term, block) in &pairs {
+                postings.push(*term, *block).unwrap();
+            }
             let mut expected = pairs;
             expected.sort_unstable();
             assert_eq!(postings.sorted().unwrap().collect::<io::Result<Vec<_>>>().unwrap(), expected, "{most}");
