@@ -339,7 +339,7 @@ mod tests {
     const LINE: &str = r#"{"seq":7,"type":"event","message_id":"m1","event_type":"identity.user.deleted","kind":"user",
         "operation":"deleted","outcome":"success","timestamp":"2026-11-21T10:00:00Z","request_id":"req-1",
         "initiator":{"id":"a1","name":"Admin","project_id":"p1","address":"192.0.2.7"},
-        "resource":{"kind":"user","id":"b2","name":"Zo\u00eb \ud83d\ude00 \"x\""},
+        "resource":{"kind":"user","id":"b2","name":"ZO\u00cb \ud83d\ude00 \"x\""},
         "planned":[{"rule":"gone","to":"jenkins.ci","delivery":"d1"}]}"#;
 
     fn matches(build: impl FnOnce(&mut Query)) -> bool {

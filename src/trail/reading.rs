@@ -50,7 +50,11 @@ impl Reading {
         watch: &mut Watch<'_>,
     ) -> Result<Self, TrailError> {
         let io = |source| TrailError::Io { path: file.path.clone(), source };
-        let opened = File::open(&file.path).map_err(io)?;
+        let opened = File::open(&file.path).map_err(|error| match error.kind() {
+            // It was packed, or removed.
+            io::ErrorKind::NotFound => TrailError::Moved(file.path.clone()),
+            _ => io(error),
+        })?;
         let len = opened.metadata().map_err(io)?.len();
         // By now the name can mean another file.
         if file.kind == Kind::Plain && TrailFile::of(&file.path)?.is_none_or(|now| now.first != file.first) {
