@@ -20,7 +20,7 @@ use super::pack::{self, PackError};
 use super::retain::{self, RetainError};
 use super::rotation::{Beside, INDEX, Rotated, Rotation, directory, with_end};
 use crate::store::{OpenError, Store, StoreError};
-use crate::trail::TrailFile;
+use crate::trail::{TrailFile, index};
 
 /// Between looks at the disks.
 const TICK: Duration = Duration::from_secs(1);
@@ -263,7 +263,7 @@ impl Work {
                     return Ok(());
                 }
                 if let Some(found) = TrailFile::of(&file.path).map_err(RetainError::from)? {
-                    build_index(&found).map_err(io(&file.path))?;
+                    index::build(&found).map_err(io(&file.path))?;
                 }
             }
         }
@@ -273,12 +273,6 @@ impl Work {
     fn beside(&self) -> Result<Beside, UpkeepError> {
         Beside::of(self.desk.path()).map_err(io(directory(self.desk.path())))
     }
-}
-
-/// The one place where an index is made: beside each rotated file, once that has its last form.
-#[expect(clippy::unnecessary_wraps, reason = "what makes an index can fail")]
-fn build_index(_file: &TrailFile) -> io::Result<()> {
-    Ok(())
 }
 
 fn io(path: &Path) -> impl FnOnce(io::Error) -> UpkeepError {

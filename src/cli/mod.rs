@@ -14,12 +14,11 @@ mod key;
 mod names;
 mod outbox;
 mod progress;
-mod report;
 mod reconcile;
 mod replay;
+mod report;
 mod run;
 mod search;
-mod span;
 mod tail;
 mod verify;
 mod who;
@@ -189,6 +188,11 @@ fn in_words(error: &anyhow::Error) -> String {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A time as a person types it.
+fn when(text: &str) -> Result<jiff::Timestamp, crate::trail::QueryError> {
+    crate::trail::time(text, jiff::Timestamp::now())
 }
 
 /// The environment, as the settings read it.

@@ -9,7 +9,6 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 
-use super::span;
 use super::verify::{files, is_being_written, public_key};
 use crate::checkpoint::PublicKey;
 use crate::config;
@@ -90,7 +89,7 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// What is asked for.
 fn range(args: &Args, now: Timestamp) -> Result<Span, String> {
-    let read = |name: &str, text: &str| span::since(text, now).map_err(|error| format!("--{name} {text}: {error}"));
+    let read = |name: &str, text: &str| trail::time(text, now).map_err(|error| format!("--{name} {text}: {error}"));
     let until = args.until.as_ref().map_or(Ok(now), |text| read("until", text))?;
     let usual = || Ok(until.checked_sub(USUAL).unwrap_or(Timestamp::MIN));
     let since = args.since.as_ref().map_or_else(usual, |text| read("since", text))?;

@@ -327,7 +327,9 @@ pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, QueryError> {
     at.to_zoned(TimeZone::UTC).map(|at| at.timestamp()).map_err(|_| wrong())
 }
 
-fn before(now: Timestamp, ago: Duration) -> Option<Timestamp> {
+/// So long before a time; `None` where there is no such time.
+#[must_use]
+pub fn before(now: Timestamp, ago: Duration) -> Option<Timestamp> {
     now.checked_sub(SignedDuration::try_from(ago).ok()?).ok()
 }
 

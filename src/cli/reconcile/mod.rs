@@ -33,10 +33,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     grace: Duration,
     /// Only messages sent since then: how long ago (2d, 1h30m), a date, or a time (RFC 3339, UTC).
-    #[arg(long, value_name = "WHEN", value_parser = super::span::typed)]
+    #[arg(long, value_name = "WHEN", value_parser = super::when)]
     since: Option<Timestamp>,
     /// Only messages sent before then.
-    #[arg(long, value_name = "WHEN", value_parser = super::span::typed)]
+    #[arg(long, value_name = "WHEN", value_parser = super::when)]
     until: Option<Timestamp>,
     /// Add what the trail lacks to the trail of the settings, marked as imported. No rule is applied to it: for that there is
     /// `cadfd replay`. What still waits in RabbitMQ's queue is better left to come by itself: once imported it is taken for a
@@ -107,7 +107,7 @@ fn exit(is_lacking: bool, comparison: &Comparison) -> ExitCode {
 }
 
 fn window(args: &Args, now: Timestamp) -> anyhow::Result<Window> {
-    let settled = super::span::before(now, args.grace).context("--grace: that is too long")?;
+    let settled = crate::trail::before(now, args.grace).context("--grace: that is too long")?;
     Ok(Window { since: args.since, until: args.until, settled })
 }
 

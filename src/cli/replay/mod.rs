@@ -39,10 +39,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     only_rule: Option<String>,
     /// Only events since then: how long ago (2d, 1h30m), a date, or a time (RFC 3339, UTC). What has no time is left out.
-    #[arg(long, value_name = "WHEN", value_parser = super::span::typed)]
+    #[arg(long, value_name = "WHEN", value_parser = super::when)]
     since: Option<Timestamp>,
     /// Only events before then.
-    #[arg(long, value_name = "WHEN", value_parser = super::span::typed)]
+    #[arg(long, value_name = "WHEN", value_parser = super::when)]
     until: Option<Timestamp>,
     /// How many actions are begun at most: 10/s, 30/m, 100/h.
     #[arg(long, default_value = "1/s", value_parser = period)]
