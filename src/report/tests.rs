@@ -288,6 +288,16 @@ fn a_success_before_the_last_failure_did_not_follow_it() {
 }
 
 #[test]
+fn a_grant_that_failed_is_told_and_not_counted() {
+    let mut trail = Trail::new();
+    let to = json!({"assignment": {"role": {"id": "r1"}, "user": {"id": "u1"}, "project": {"id": "p1"}}});
+    trail.event("2026-11-21T07:01:00Z", "identity.role_assignment.created", "failure", &to);
+    let report = trail.report(9);
+    assert_eq!(report.summary[2], "0 roles were granted, 0 revoked.");
+    assert!(rows(&report, "roles", 0)[0].contains("role granted: failed"));
+}
+
+#[test]
 fn what_begins_before_the_range_and_ends_after_it_is_told() {
     let mut trail = Trail::new();
     trail.push("broker_lost", &json!({"from": "2026-11-21T06:30:00Z", "cause": "refused"}));
