@@ -1,5 +1,6 @@
 //! `cadfd replay`: captured messages, Keystone's log or a trail, through today's rules.
 
+mod carrier;
 mod carry;
 mod show;
 
