@@ -86,7 +86,8 @@ impl Reading {
             match &mut self.current {
                 Some(Current::Forward(lines)) => {
                     while let Some(line) = lines.next_line()? {
-                        if let Some(entry) = Entry::read(line.bytes)
+                        if query.may_match(line.bytes)
+                            && let Some(entry) = Entry::read(line.bytes)
                             && query.matches(&entry, line.bytes)
                         {
                             return Ok(Some(Hit { line: line.bytes.to_owned(), entry }));
@@ -136,7 +137,9 @@ impl Reading {
         }
         let mut stack = Stack::default();
         while let Some(line) = lines.next_line()? {
-            if Entry::read(line.bytes).is_some_and(|entry| query.matches(&entry, line.bytes)) {
+            if query.may_match(line.bytes)
+                && Entry::read(line.bytes).is_some_and(|entry| query.matches(&entry, line.bytes))
+            {
                 stack.push(line.bytes)?;
             }
         }
