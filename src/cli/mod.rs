@@ -123,10 +123,12 @@ enum Command {
     /// It is made whatever the verification finds, and says what that is; only `cadfd verify` tells it by its exit status.
     Report(report::Args),
     /// Hold Keystone's own log (driver = log) against the trail, message by message: what does either lack?
+    ///
     /// The exit status is 0 when neither lacks anything, 1 when one does, 2 when nobody can tell.
     Reconcile(reconcile::Args),
     /// Run captured messages, Keystone's log or a trail through today's rules: show what they would do, what other rules
     /// would do instead, or do it.
+    ///
     /// The exit status is 1 when an action was given up.
     Replay(replay::Args),
     /// Write man pages and shell completions, for packages.
