@@ -157,7 +157,14 @@ impl Disks {
         let store = Arc::new(Store::open(&config.state_dir, config.bounds.clone())?);
         let signer = match &config.audit.key_file {
             Some(path) => key::read(path)?,
-            None => key::read_or_make(&config.state_dir)?,
+            None => {
+                if store.position().checkpoint_seq > 0 && !config.state_dir.join(key::FILE).exists() {
+                    tracing::warn!(
+                        "the key of the trail's checkpoints is gone, and another is made: give cadfd verify both keys from now on"
+                    );
+                }
+                key::read_or_make(&config.state_dir)?
+            }
         };
         let file = AuditFile::open(&config.audit.path)?;
         let last = file.last_written(store.position())?;

@@ -93,12 +93,15 @@ impl File {
 }
 
 fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    let is_new = !path.try_exists()?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
     if !ends_whole(&file)? {
         file.write_all(b"\n")?;
     }
     file.write_all(line)?;
-    file.sync_data()
+    file.sync_data()?;
+    // Its name must survive a power cut as well.
+    if is_new { Handle::open(path.parent().unwrap_or(Path::new("/")))?.sync_all() } else { Ok(()) }
 }
 
 /// Whether nothing, or a line's end, stands at the end. A pipe has none.

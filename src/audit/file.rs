@@ -13,6 +13,7 @@ use super::rotation::{PACKED, Rotation, directory, rotated_name, sync_directory,
 use crate::chain::Hash;
 use crate::record;
 use crate::store::{Last, Position, may_pass};
+use crate::trail::{self, TrailError};
 
 /// Bytes read at a time while looking for the end of the last whole line.
 const CHUNK: u64 = 64 << 10;
@@ -34,6 +35,9 @@ pub enum AuditError {
     /// Another process writes it.
     #[error("{0} is being written by another cadfd; each needs an [audit] path of its own")]
     Locked(PathBuf),
+    /// The files that it was rotated to cannot be read.
+    #[error(transparent)]
+    Beside(#[from] TrailError),
     /// It ends with something that cadfd did not write.
     #[error("{0} does not end with a record of cadfd's; move it away, or name another file as [audit] path")]
     Foreign(PathBuf),
@@ -119,7 +123,8 @@ impl AuditFile {
         })?;
         let metadata = file.metadata().map_err(io)?;
         let (len, last, hash) = last_record(&file, metadata.len()).map_err(io)?;
-        if len > 0 && last.is_none() {
+        let is_foreign = if len > 0 { last.is_none() } else { !begins_like_a_record(&file).map_err(io)? };
+        if is_foreign {
             return Err(AuditError::Foreign(path.to_owned()));
         }
         if len < metadata.len() {
@@ -147,6 +152,10 @@ impl AuditFile {
             let rotated = Self::repaired(&rotated, OpenOptions::new().read(true).append(true))?;
             last = last.later(rotated.as_opened());
         }
+        if self.last.is_none() {
+            // A store that was made anew, or is from a backup, does not know how far the trail had come.
+            last = last.later(last_beside(&self.path)?);
+        }
         Ok(last)
     }
 
@@ -161,6 +170,11 @@ impl AuditFile {
         let io = |source| AuditError::Io { path: dir.to_owned(), source };
         for entry in fs::read_dir(dir).map_err(io)? {
             let entry = entry.map_err(io)?;
+            // An inode is given to another file once it is free; none of these was ever the audit file.
+            let name = entry.file_name();
+            if [".idx", ".new", ".zst", ".gz"].iter().any(|end| name.to_string_lossy().ends_with(end)) {
+                continue;
+            }
             // A file may go while we look.
             if entry.metadata().is_ok_and(|found| found.is_file() && (found.dev(), found.ino()) == (dev, ino)) {
                 return Ok(Some(entry.path()));
@@ -284,6 +298,37 @@ fn first_record(file: &File) -> io::Result<Option<First>> {
     Ok(Some(First { seq, at: at.unwrap_or_else(Timestamp::now) }))
 }
 
+/// The last record of the files that an audit file was rotated to.
+fn last_beside(path: &Path) -> Result<Last, AuditError> {
+    let files = match trail::find(path) {
+        Err(TrailError::Absent(_)) => return Ok(Last::default()),
+        found => found?,
+    };
+    let mut last = Last::default();
+    if let Some(newest) = files.last() {
+        let mut lines = newest.lines()?;
+        let io = |source| AuditError::Io { path: newest.path.clone(), source };
+        let mut latest = Vec::new();
+        while let Some(line) = lines.next_line().map_err(io)? {
+            if record::seq_of(line.bytes).is_some_and(|seq| seq > last.seq) {
+                last.seq = record::seq_of(line.bytes).unwrap_or(0);
+                latest.clear();
+                latest.extend_from_slice(line.bytes);
+            }
+        }
+        last.hash = Some(Hash::of(&latest));
+    }
+    Ok(last)
+}
+
+/// Whether all there is could be the beginning of a record: nothing else is ever cut off.
+fn begins_like_a_record(file: &File) -> io::Result<bool> {
+    const BEGINNING: &[u8] = b"{\"seq\":";
+    let mut head = [0; BEGINNING.len()];
+    let read = file.read_at(&mut head, 0)?;
+    Ok(BEGINNING.starts_with(head.get(..read).unwrap_or_default()))
+}
+
 /// The length up to and including the last line's end, and that line's number and hash.
 fn last_record(file: &File, len: u64) -> io::Result<(u64, Option<u64>, Option<Hash>)> {
     let Some(end) = newline_before(file, len)? else { return Ok((0, None, None)) };
@@ -354,9 +399,20 @@ mod tests {
     fn what_cadfd_did_not_write_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
+        fs::write(&path, "2026-11-21 somebody else's log, not one line of it ended").unwrap();
+        assert!(matches!(AuditFile::open(&path), Err(AuditError::Foreign(_))));
         fs::write(&path, "2026-11-21 somebody else's log\n").unwrap();
         assert!(matches!(AuditFile::open(&path), Err(AuditError::Foreign(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "2026-11-21 somebody else's log\n");
+    }
+
+    #[test]
+    fn an_empty_file_goes_on_after_those_it_was_rotated_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        fs::write(dir.path().join("audit.log.1"), [line(1), line(2)].concat()).unwrap();
+        let last = AuditFile::open(&path).unwrap().last_written(Position::default()).unwrap();
+        assert_eq!((last.seq, last.hash), (2, Some(Hash::of(&line(2)))));
     }
 
     #[test]

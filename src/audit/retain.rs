@@ -66,7 +66,7 @@ impl Removal {
 }
 
 /// How many of the oldest files are beyond the settings, and which one says so.
-fn excess(rotated: &[Rotated], rotation: &Rotation, now: Timestamp) -> (usize, &'static str) {
+fn excess(rotated: &[&Rotated], rotation: &Rotation, now: Timestamp) -> (usize, &'static str) {
     let keep = rotation.keep.and_then(|keep| usize::try_from(keep).ok()).unwrap_or(usize::MAX);
     let by_count = rotated.len().saturating_sub(keep);
     let old = rotation.keep_for.map(|keep_for| now.as_second().saturating_sub_unsigned(keep_for.as_secs()));
@@ -84,8 +84,10 @@ pub(super) fn choose(
     settled: u64,
     is_ended: &dyn Fn() -> bool,
 ) -> Result<Option<Removal>, RetainError> {
-    let rotated = &beside.rotated;
-    let (excess, setting) = excess(rotated, rotation, Timestamp::now());
+    // A packed file beside its original counts once; both go.
+    let mut rotated: Vec<&Rotated> = beside.rotated.iter().collect();
+    rotated.dedup_by_key(|file| (file.first, file.last));
+    let (excess, setting) = excess(&rotated, rotation, Timestamp::now());
     let whole = 1 + rotated.windows(2).take_while(|pair| pair[0].last.checked_add(1) == Some(pair[1].first)).count();
     let safe = rotated.iter().take_while(|file| file.last <= settled).count();
     let count = excess.min(whole).min(safe).min(MOST);
@@ -107,7 +109,8 @@ pub(super) fn choose(
     if !fits {
         return Err(RetainError::Unfit(last.path.clone()));
     }
-    let files = going.iter().map(Rotated::name).collect();
+    let all = beside.rotated.iter().filter(|file| file.last <= last.last);
+    let files = all.map(Rotated::name).collect();
     Ok(Some(Removal { first: first.first, last: last.last, head, files, setting }))
 }
 

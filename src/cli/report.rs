@@ -9,13 +9,13 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 
-use super::verify::{files, is_being_written, public_key};
+use super::verify::{files, public_key};
 use crate::checkpoint::PublicKey;
 use crate::config;
 use crate::report::{self, Collector, Origin, Span};
 use crate::store;
 use crate::text::one_line;
-use crate::trail::{self, Expected, Kind, TrailFile, Verifier};
+use crate::trail::{self, Expected, TrailFile, Verifier};
 
 /// Without --since: so many hours before the end.
 const USUAL: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -69,7 +69,7 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let files = files(&paths)?;
     let keys = expected.keys.clone();
     let mut collector = Collector::new(span, usize::try_from(args.rows).unwrap_or(usize::MAX));
-    let verified = read(&files, expected, &mut collector)?;
+    let verified = read((&files, &paths), expected, &mut collector)?;
     let origin = Origin {
         paths: paths.iter().map(|path| path.display().to_string()).collect(),
         files: files.len() as u64,
@@ -115,20 +115,25 @@ fn known(path: &Path, args: &Args, keys: Vec<PublicKey>) -> anyhow::Result<(Vec<
 }
 
 /// One pass for both: what is told is what was verified.
-fn read(files: &[TrailFile], expected: Expected, collector: &mut Collector) -> anyhow::Result<trail::Report> {
+fn read(
+    (files, paths): (&[TrailFile], &[PathBuf]),
+    expected: Expected,
+    collector: &mut Collector,
+) -> anyhow::Result<trail::Report> {
     let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), "reading");
     let mut verifier = Verifier::new(expected);
-    for file in files {
-        let counted = bar.clone();
-        let mut lines = file.lines_counted(move |bytes| counted.inc(bytes))?;
-        while let Some(line) = lines.next_line().with_context(|| file.path.display().to_string())? {
-            // The daemon is in the middle of it.
-            if line.is_whole() || file.kind != Kind::Plain || !is_being_written(&file.path) {
-                verifier.line(&file.path, &line);
-                collector.line(line.bytes);
-            }
-        }
-    }
+    let counted = bar.clone();
+    let read = move |bytes| counted.inc(bytes);
+    trail::walk(
+        files,
+        || self::files(paths),
+        read,
+        |file, line| {
+            verifier.line(&file.path, line);
+            collector.line(line.bytes);
+            true
+        },
+    )?;
     bar.finish_and_clear();
     Ok(verifier.finish())
 }

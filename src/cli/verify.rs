@@ -1,6 +1,6 @@
 //! `cadfd verify`: whether the trail is what was written.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::config;
 use crate::record::time;
 use crate::store;
 use crate::text::{one_line, to_ascii_json};
-use crate::trail::{self, Expected, Finding, Kind, Report, TrailFile, Verifier};
+use crate::trail::{self, Expected, Finding, Report, TrailError, TrailFile, Verifier};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -85,7 +85,7 @@ fn look(path: &Path, args: &Args) -> anyhow::Result<(Vec<TrailFile>, Report)> {
         paths.push(audit.path);
     }
     let files = files(&paths)?;
-    let report = read(&files, expected)?;
+    let report = read(&files, &paths, expected)?;
     Ok((files, report))
 }
 
@@ -109,36 +109,31 @@ fn read_checkpoints(file: &Path, known: &mut Vec<Checkpoint>) -> anyhow::Result<
 }
 
 /// The files of one trail, wherever they are.
-pub(super) fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<TrailFile>> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<TrailFile>, TrailError> {
     let mut files = Vec::new();
     for path in paths {
         files.extend(trail::find(path)?);
     }
-    files.sort_by(|a, b| (a.first.seq, &a.path).cmp(&(b.first.seq, &b.path)));
-    files.dedup_by(|a, b| a.path == b.path);
+    trail::in_order(&mut files);
     Ok(files)
 }
 
-fn read(files: &[TrailFile], expected: Expected) -> anyhow::Result<Report> {
+fn read(files: &[TrailFile], paths: &[PathBuf], expected: Expected) -> anyhow::Result<Report> {
     let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), "verifying");
     let mut verifier = Verifier::new(expected);
-    for file in files {
-        let counted = bar.clone();
-        let mut lines = file.lines_counted(move |bytes| counted.inc(bytes))?;
-        while let Some(line) = lines.next_line().with_context(|| file.path.display().to_string())? {
-            // The daemon is in the middle of it.
-            if line.is_whole() || file.kind != Kind::Plain || !is_being_written(&file.path) {
-                verifier.line(&file.path, &line);
-            }
-        }
-    }
+    let counted = bar.clone();
+    let read = move |bytes| counted.inc(bytes);
+    trail::walk(
+        files,
+        || self::files(paths),
+        read,
+        |file, line| {
+            verifier.line(&file.path, line);
+            !verifier.is_done()
+        },
+    )?;
     bar.finish_and_clear();
     Ok(verifier.finish())
-}
-
-/// Whether a daemon holds the file's lock.
-pub(super) fn is_being_written(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn place(finding: &Finding) -> String {
@@ -162,6 +157,10 @@ fn text(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Resul
     }
     if let Some(last) = report.unchained {
         writeln!(out, "those up to {last} are from a version without a chain: nothing covers them")?;
+    }
+    if report.kept + report.kept_of_others > 0 {
+        let others = report.kept_of_others;
+        writeln!(out, "{} checkpoints kept elsewhere compared; {others} there are of other keys", report.kept)?;
     }
     if let Some(checkpoint) = &report.last_checkpoint {
         writeln!(

@@ -1,6 +1,7 @@
 //! `[jenkins.…]`, `[slack.…]`, `[http.…]` and `[file.…]`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -15,9 +16,9 @@ use super::section::Section;
 use super::{Destination, HOUR, SECOND, YEAR, absolute, longest_last};
 
 /// All destinations by their full names.
-pub(super) fn read(root: &Section<'_>) -> BTreeMap<String, Destination> {
+pub(super) fn read(root: &Section<'_>, (trail, state): (&Path, &Path)) -> BTreeMap<String, Destination> {
     let mut all = BTreeMap::new();
-    let mut add = |kind: &str, read: fn(&Section<'_>) -> Option<Destination>| {
+    let mut add = |kind: &str, read: &dyn Fn(&Section<'_>) -> Option<Destination>| {
         for (name, section) in root.named_tables(kind) {
             let destination = read(&section);
             if let Some(Err(error)) = destination.as_ref().map(Destination::build) {
@@ -30,10 +31,10 @@ pub(super) fn read(root: &Section<'_>) -> BTreeMap<String, Destination> {
             section.finish();
         }
     };
-    add("jenkins", |section| Some(Destination::Jenkins(jenkins(section))));
-    add("slack", |section| Some(Destination::Slack(slack(section))));
-    add("http", |section| Some(Destination::Http(http(section))));
-    add("file", |section| Some(Destination::File(file(section))));
+    add("jenkins", &|section| Some(Destination::Jenkins(jenkins(section))));
+    add("slack", &|section| Some(Destination::Slack(slack(section))));
+    add("http", &|section| Some(Destination::Http(http(section))));
+    add("file", &|section| Some(Destination::File(file(section, trail, state))));
     all
 }
 
@@ -84,11 +85,19 @@ fn http(section: &Section<'_>) -> http::Settings {
     }
 }
 
-fn file(section: &Section<'_>) -> file::Settings {
+/// `trail` and what is called like it, and the directory `state`, are the daemon's own.
+fn file(section: &Section<'_>, trail: &Path, state: &Path) -> file::Settings {
     if section.get("path").is_none() {
         section.problem("`path` is missing: which file?");
     }
     let path = absolute(section, "path", "/var/log/cadfd/lines.log");
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_trails = path.parent() == trail.parent()
+        && name(&path).strip_prefix(&name(trail)).is_some_and(|end| end.is_empty() || end.starts_with(['.', '-']));
+    if is_trails || path.starts_with(state) {
+        section
+            .problem_at("path", "`path`: the audit trail and the state directory are cadfd's own; name another file");
+    }
     file::Settings { path, limits: patience(section, &file::default_limits()) }
 }
 

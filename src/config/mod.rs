@@ -241,7 +241,7 @@ fn read(
     let admin = admin::read(root.table("admin"));
     let keystone = keystone::read(&root, variables, problems);
     let names = names(root.table("names"));
-    let destinations = destinations::read(&root);
+    let destinations = destinations::read(&root, (&audit.path, &state_dir));
     let rules_section = root.table("rules");
     let rules_dir = rules_section.text("dir").map_or_else(|| section::beside(path, "rules.d"), PathBuf::from);
     let files = match other_rules {

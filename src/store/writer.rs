@@ -215,7 +215,7 @@ impl Writer {
             self.nudge = version_known;
             self.names_changes = names::changes(&tx)?;
         }
-        let first_seq = fresh.next_seq;
+        let place = (fresh.next_seq, fresh.head);
         let now = Timestamp::now();
         let mut work = Work {
             tx: &tx,
@@ -246,7 +246,7 @@ impl Writer {
         if fresh.marks_changed {
             fresh.save_marks(&tx)?;
         }
-        if fresh.next_seq != first_seq {
+        if (fresh.next_seq, fresh.head) != place {
             fresh.save_place(&tx)?;
         }
         tx.commit()?;

@@ -1,7 +1,8 @@
 //! The files of a trail, however they were rotated and compressed, in the order of their records.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::record::{Link, link_of};
@@ -10,6 +11,9 @@ use super::lines::Lines;
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
+
+/// Lines of a file that may be anything before one of them is a record: the first of them may have been changed.
+const STRANGE: u64 = 1000;
 
 /// Ends of names beside a trail's files that are no part of it: indexes, and what a crash left half made.
 const BESIDE: [&str; 2] = [".idx", ".new"];
@@ -58,6 +62,9 @@ pub enum TrailError {
     /// Packed in a way that is not known here.
     #[error("{0} is packed with another program than zstd or gzip; unpack it first")]
     Packed(PathBuf),
+    /// Its name says that it is packed, its beginning does not.
+    #[error("{0} is named as if it were packed, but its beginning was changed, or it was not packed whole")]
+    Damaged(PathBuf),
     /// It is another file by now.
     #[error("{0} was rotated while it was being read; do it again")]
     Moved(PathBuf),
@@ -74,10 +81,13 @@ pub struct TrailFile {
     pub first: Link,
     /// Its length on disk, in bytes.
     pub len: u64,
+    /// The device and inode, by which it is known whatever it is called.
+    pub id: (u64, u64),
 }
 
 impl TrailFile {
-    /// Looks at a file. `None` where it is empty.
+    /// Looks at a file. `None` where it is empty. Where its first lines are no records, but a later one is, it is a file
+    /// of a trail in which something was changed.
     ///
     /// # Errors
     /// When it cannot be read, or is no file of a trail.
@@ -85,17 +95,30 @@ impl TrailFile {
         let io = |source| TrailError::Io { path: path.to_owned(), source };
         let mut head = [0; 4];
         let mut file = File::open(path).map_err(io)?;
-        let len = file.metadata().map_err(io)?.len();
+        let metadata = file.metadata().map_err(io)?;
         let read = file.read(&mut head).map_err(io)?;
         if read == 0 {
             return Ok(None);
         }
         let head = head.get(..read).unwrap_or_default();
         let kind = Kind::of(head).ok_or_else(|| TrailError::Packed(path.to_owned()))?;
-        let mut lines = Lines::new(unpacked(path, kind).map_err(io)?);
-        let Some(line) = lines.next_line().map_err(io)? else { return Ok(None) };
-        let first = link_of(line.bytes).ok_or_else(|| TrailError::Foreign(path.to_owned()))?;
-        Ok(Some(Self { path: path.to_owned(), kind, first, len }))
+        if kind == Kind::Plain && is_named_packed(path) {
+            return Err(TrailError::Damaged(path.to_owned()));
+        }
+        file.rewind().map_err(io)?;
+        let mut lines = Lines::new(unpack(file, kind).map_err(io)?);
+        while let Some(line) = lines.next_line().map_err(io)? {
+            let before = line.number - 1;
+            if let Some(link) = link_of(line.bytes) {
+                let first = if before == 0 { link } else { Link { seq: link.seq.saturating_sub(before), prev: None } };
+                let (len, id) = (metadata.len(), (metadata.dev(), metadata.ino()));
+                return Ok(Some(Self { path: path.to_owned(), kind, first, len, id }));
+            }
+            if before >= STRANGE {
+                break;
+            }
+        }
+        Err(TrailError::Foreign(path.to_owned()))
     }
 
     /// Its records from the first on.
@@ -109,11 +132,18 @@ impl TrailFile {
     /// The same; `read` is told how many bytes of the file itself were read, now and then.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When it cannot be opened, or is called otherwise by now.
     pub fn lines_counted(&self, read: impl FnMut(u64) + Send + 'static) -> Result<Lines, TrailError> {
         let io = |source| TrailError::Io { path: self.path.clone(), source };
-        let counted = Counted { file: File::open(&self.path).map_err(io)?, read };
-        Ok(Lines::new(unpack(counted, self.kind).map_err(io)?))
+        let file = File::open(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => TrailError::Moved(self.path.clone()),
+            _ => io(error),
+        })?;
+        let metadata = file.metadata().map_err(io)?;
+        if (metadata.dev(), metadata.ino()) != self.id {
+            return Err(TrailError::Moved(self.path.clone()));
+        }
+        Ok(Lines::new(unpack(Counted { file, read }, self.kind).map_err(io)?))
     }
 }
 
@@ -128,51 +158,61 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
         let path = at.to_owned();
         move |source| TrailError::Io { path, source }
     };
+    // A shell's `audit.log*` names what lies beside as well.
+    if path.is_file() && is_beside(path) {
+        return Ok(Vec::new());
+    }
     let is_dir = path.is_dir();
+    let dir =
+        if is_dir { path } else { path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io(dir))? {
+        let entry = entry.map_err(io(dir))?.path();
+        let is_rotated = || name(&entry).strip_prefix(&name(path)).is_some_and(|end| end.starts_with(['.', '-']));
+        if entry.is_file() && !is_beside(&entry) && (is_dir || is_rotated()) {
+            names.push(entry);
+        }
+    }
     let mut found = Vec::new();
-    if is_dir {
-        for entry in fs::read_dir(path).map_err(io(path))? {
-            let entry = entry.map_err(io(path))?.path();
-            if entry.is_file() && !is_beside(&entry) {
-                match TrailFile::of(&entry) {
-                    Ok(file) => found.extend(file),
-                    // Whatever else is kept there.
-                    Err(TrailError::Foreign(_) | TrailError::Packed(_)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-    } else {
-        if path.is_file() {
-            found.extend(TrailFile::of(path)?);
-        }
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for entry in fs::read_dir(dir).map_err(io(dir))? {
-            let entry = entry.map_err(io(dir))?.path();
-            let entry_name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let is_rotated = entry_name.strip_prefix(&name).is_some_and(|end| end.starts_with(['.', '-']));
-            if is_rotated && entry.is_file() && !is_beside(&entry) {
-                match TrailFile::of(&entry) {
-                    Ok(file) => found.extend(file),
-                    // `audit.log.bak`, perhaps: what is no trail at all is nobody's loss.
-                    Err(TrailError::Foreign(_)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+    if path.is_file() {
+        found.extend(TrailFile::of(path)?);
+        names.push(path.to_owned());
+    }
+    for entry in names.iter().filter(|entry| *entry != path && !has_original(entry, &names)) {
+        match TrailFile::of(entry) {
+            Ok(file) => found.extend(file),
+            // `audit.log.bak`, perhaps: what is no trail at all is nobody's loss.
+            Err(TrailError::Foreign(_)) => {}
+            // Whatever else is kept in a directory.
+            Err(TrailError::Packed(_)) if is_dir => {}
+            // It was packed or removed since the directory was read.
+            Err(TrailError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     if found.is_empty() {
         return Err(TrailError::Absent(path.to_owned()));
     }
-    found.sort_by(|a, b| (a.first.seq, &a.path).cmp(&(b.first.seq, &b.path)));
-    // Packed, but not yet removed: the crash came between. The plain one stands first.
-    found.dedup_by(|later, earlier| {
-        later.kind == Kind::Zstd
-            && later.path.extension().is_some_and(|end| end == "zst")
-            && later.path.with_extension("") == earlier.path
-    });
+    in_order(&mut found);
     Ok(found)
+}
+
+/// Puts files into the order of their records; what is there under two names, or packed and not, counts once.
+pub fn in_order(files: &mut Vec<TrailFile>) {
+    let names: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
+    files.retain(|file| !has_original(&file.path, &names));
+    files.sort_by(|a, b| (a.first.seq, a.id, &a.path).cmp(&(b.first.seq, b.id, &b.path)));
+    files.dedup_by(|a, b| a.id == b.id);
+}
+
+/// Whether a packed file's original stands among these: whoever packs has not removed it yet, or is not done.
+fn has_original(path: &Path, names: &[PathBuf]) -> bool {
+    is_named_packed(path) && names.contains(&path.with_extension(""))
+}
+
+fn is_named_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "zst" || end == "gz")
 }
 
 fn is_beside(path: &Path) -> bool {
@@ -186,10 +226,6 @@ fn is_beside(path: &Path) -> bool {
 /// When its beginning cannot be unpacked.
 pub fn lines_of(file: impl Read + Send + 'static, kind: Kind) -> io::Result<Lines> {
     Ok(Lines::new(unpack(file, kind)?))
-}
-
-fn unpacked(path: &Path, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {
-    unpack(File::open(path)?, kind)
 }
 
 pub(super) fn unpack(file: impl Read + Send + 'static, kind: Kind) -> io::Result<Box<dyn io::BufRead + Send>> {

@@ -16,6 +16,12 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// Whether it ends with the file instead of a line feed.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        !self.is_whole() && (self.bytes.len() as u64) < LONGEST
+    }
+
     /// Whether it has its end.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -15,12 +15,14 @@ mod reading;
 mod scan;
 mod story;
 mod verify;
+mod walk;
 
 pub use entry::{Class, Entry, Plan};
-pub use files::{Kind, TrailError, TrailFile, find, lines_of};
+pub use files::{Kind, TrailError, TrailFile, find, in_order, lines_of};
 pub use follow::Follow;
 pub use lines::{Line, Lines};
 pub use query::{Query, QueryError, before, time};
 pub use scan::{Hit, Note, Order, Scan, Trail, Watch, trails};
 pub use story::{Candidate, Candidates, Story, Times};
 pub use verify::{Expected, Finding, Report, Verifier, What};
+pub use walk::walk;

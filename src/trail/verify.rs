@@ -66,11 +66,22 @@ pub enum What {
     #[error("not a record, after record {0}")]
     NoRecord(u64),
     /// The last line begins like a record, but is none.
-    #[error("record {0}, the last one, was changed: it is none that this version of cadfd knows")]
+    #[error("record {0}, the last one, was changed: it is no JSON, or has no type")]
     Unreadable(u64),
-    /// The file ends within a line.
+    /// A file ends within a line.
     #[error("cut off within the record after record {0}")]
     Torn(u64),
+    /// The last file ends within a line, as after a crash, or where it was copied while it was written.
+    #[error(
+        "the last file ends within the record after record {0}: as after a crash before the next start, or in a copy that \
+         was made while it was written"
+    )]
+    Unfinished(u64),
+    /// The last record is of a type that is not known here.
+    #[error(
+        "record {0}, the last one, is of a type that this version of cadfd does not know; verify it with a newer one"
+    )]
+    Newer(u64),
     /// A record without a hash after those that have one.
     #[error("record {0} carries no hash, though earlier ones do")]
     Unchained(u64),
@@ -120,7 +131,7 @@ impl What {
     /// Whether it means that the trail was altered; otherwise that nobody can tell.
     #[must_use]
     pub fn is_alteration(&self) -> bool {
-        !matches!(self, Self::BeginsLate(_) | Self::Unsigned(_) | Self::Empty)
+        !matches!(self, Self::BeginsLate(_) | Self::Unsigned(_) | Self::Empty | Self::Unfinished(_) | Self::Newer(_))
     }
 }
 
@@ -151,6 +162,10 @@ pub struct Report {
     pub head: Option<Hash>,
     /// Records before this one were removed as the settings say; the trail tells so itself.
     pub removed_before: Option<u64>,
+    /// Checkpoints that were kept elsewhere and are signed with a known key: those that were compared.
+    pub kept: u64,
+    /// Those that are not.
+    pub kept_of_others: u64,
     altered: bool,
 }
 
@@ -178,11 +193,13 @@ impl Report {
 /// Takes a trail line by line.
 pub struct Verifier {
     expected: Expected,
-    kept: BTreeMap<u64, Checkpoint>,
+    kept: BTreeMap<u64, Vec<Checkpoint>>,
     report: Report,
     before: Option<Before>,
     /// Its line: of the last there is, nothing that follows tells whether it is whole.
     tail: Vec<u8>,
+    /// The beginning of a record at a file's end, until it is known whether anything follows.
+    torn: Option<(u64, Place)>,
     /// Lines since that are no records: changed ones, or added ones.
     strange: u64,
     /// A record that carries another hash than that of the one before it, until it is known which of the two is to
@@ -235,13 +252,25 @@ impl Verifier {
     /// One that knows this.
     #[must_use]
     pub fn new(expected: Expected) -> Self {
-        let kept = expected.checkpoints.iter().map(|kept| (kept.seq, kept.clone())).collect();
+        let mut report = Report::default();
+        let mut kept: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
+        for checkpoint in &expected.checkpoints {
+            // Others' checkpoints may be collected in the same place, and anybody may put something there.
+            if expected.keys.contains(&checkpoint.key) && checkpoint.key.has_signed(checkpoint) {
+                report.kept += 1;
+                // All of one number: of two that differ, one is no record of this trail.
+                kept.entry(checkpoint.seq).or_default().push(checkpoint.clone());
+            } else {
+                report.kept_of_others += 1;
+            }
+        }
         Self {
             expected,
             kept,
-            report: Report::default(),
+            report,
             before: None,
             tail: Vec::new(),
+            torn: None,
             strange: 0,
             doubt: None,
             begins_late: None,
@@ -251,10 +280,20 @@ impl Verifier {
 
     /// Looks at the next line of the file `path`.
     pub fn line(&mut self, path: &Path, given: &Line<'_>) {
+        if self.is_done() {
+            return;
+        }
         let here = || Some((path.to_owned(), given.number));
         let last = self.before.map_or(0, |before| before.seq);
+        if let Some((last, place)) = self.torn.take() {
+            self.find(What::Torn(last), place);
+        }
         if !given.is_whole() {
-            self.find(What::Torn(last), here());
+            if is_cut_short(given.bytes) {
+                self.torn = Some((last, here()));
+            } else {
+                self.find(What::Torn(last), here());
+            }
             return;
         }
         let Some(link) = link_of(given.bytes) else {
@@ -262,8 +301,7 @@ impl Verifier {
             self.strange += 1;
             return;
         };
-        let is_before = self.before.is_none() && self.expected.from.is_some_and(|from| link.seq < from);
-        if is_before || self.expected.to.is_some_and(|to| link.seq > to) {
+        if self.before.is_none() && self.expected.from.is_some_and(|from| link.seq < from) {
             return;
         }
         if self.follow(&link, Hash::of(given.bytes), here) {
@@ -271,7 +309,19 @@ impl Verifier {
         }
         self.tail.clear();
         self.tail.extend_from_slice(given.bytes);
-        self.report.records += 1;
+        if link.seq <= self.to() {
+            self.report.records += 1;
+        }
+    }
+
+    fn to(&self) -> u64 {
+        self.expected.to.unwrap_or(u64::MAX)
+    }
+
+    /// Whether what comes next says nothing more about the range: a checkpoint at its end or after it covers it.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.report.last_checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.seq >= self.to())
     }
 
     /// Puts a record behind those before it; false where it does not belong there.
@@ -282,8 +332,10 @@ impl Verifier {
         let Some(before) = self.before else {
             self.begin(link, place);
             self.before = Some(Before { seq, hash: Some(hash), chained });
-            self.report.range = Some((seq, seq));
-            self.report.head = Some(hash);
+            if seq <= self.to() {
+                self.report.range = Some((seq, seq));
+                self.report.head = Some(hash);
+            }
             return true;
         };
         let step = before.step(link);
@@ -332,8 +384,10 @@ impl Verifier {
     }
 
     fn stand(&mut self, seq: u64, hash: Hash) {
-        self.report.range = self.report.range.map(|(first, _)| (first, seq));
-        self.report.head = Some(hash);
+        if seq <= self.to() {
+            self.report.range = self.report.range.map(|(first, _)| (first, seq));
+            self.report.head = Some(hash);
+        }
     }
 
     /// The first record.
@@ -357,7 +411,7 @@ impl Verifier {
         } else if is_of_type(bytes, b"removed") {
             self.removed(link, bytes);
         }
-        if self.kept.get(&link.seq).is_some_and(|kept| kept.line() != bytes) {
+        if self.kept.get(&link.seq).is_some_and(|kept| kept.iter().any(|kept| kept.line() != bytes)) {
             self.find(What::Rewritten(link.seq), place());
         }
     }
@@ -372,11 +426,15 @@ impl Verifier {
             self.find(What::Empty, None);
             return self.report;
         };
-        let is_record = serde_json::from_slice::<Typed>(&self.tail).is_ok_and(|tail| TYPES.contains(&&*tail.r#type));
-        if !is_record {
-            self.find(What::Unreadable(last), None);
+        match serde_json::from_slice::<Typed>(&self.tail) {
+            Ok(tail) if TYPES.contains(&&*tail.r#type) => {}
+            Ok(_) => self.find(What::Newer(last), None),
+            Err(_) => self.find(What::Unreadable(last), None),
         }
-        let to = self.expected.to.unwrap_or(u64::MAX);
+        if let Some((last, place)) = self.torn.take() {
+            self.find(What::Unfinished(last), place);
+        }
+        let to = self.to();
         let known = self.kept.keys().copied().chain(self.expected.written).filter(|known| *known <= to).max();
         if let Some(known) = known.filter(|known| *known > last) {
             self.find(What::Cut { last, known }, None);
@@ -389,6 +447,9 @@ impl Verifier {
             } else {
                 self.find(What::BeginsLate(first), None);
             }
+        }
+        if self.report.kept == 0 && self.report.kept_of_others > 0 && !self.expected.keys.is_empty() {
+            self.find(What::Unsigned("none of those that were kept elsewhere is signed with a known key"), None);
         }
         if self.report.checkpoints == 0 {
             let why = match (self.expected.keys.is_empty(), self.report.altered) {
@@ -426,8 +487,10 @@ impl Verifier {
     /// Whether a record says why there are none before the first.
     fn removed(&mut self, link: &Link, bytes: &[u8]) {
         let Some((first, Some(prev))) = self.begins_late else { return };
-        let removed: Option<Removed> = serde_json::from_slice(bytes).ok();
-        if removed.is_some_and(|removed| removed.last + 1 == first && removed.head == prev.to_string()) {
+        let Ok(Removed { first: from, last, head }) = serde_json::from_slice(bytes) else { return };
+        // Some of the files may still be there: they go one after another.
+        let before = first - 1;
+        if (from..=last).contains(&before) && (before < last || head == prev.to_string()) {
             self.explained = Some(link.seq);
         }
     }
@@ -451,8 +514,17 @@ struct Typed {
 /// What is read of a record of retention's.
 #[derive(serde::Deserialize)]
 struct Removed {
+    first: u64,
     last: u64,
     head: String,
+}
+
+/// Whether a line is what is left of a record whose end is missing.
+fn is_cut_short(line: &[u8]) -> bool {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(line) {
+        Ok(_) => line.ends_with(b"}"),
+        Err(error) => error.is_eof(),
+    }
 }
 
 /// Whether a record's `type`, which stands right behind its place, is this.
@@ -523,6 +595,11 @@ mod tests {
         assert_eq!(report.head, Some(Hash::of(trail().last().unwrap())));
     }
 
+    /// The last record's type is none that is known.
+    fn newer(report: &Report) -> bool {
+        report.is_unsure() && matches!(report.findings[0].what, What::Newer(8))
+    }
+
     #[test]
     fn every_changed_byte_is_found_and_its_record_named() {
         let lines = trail();
@@ -535,7 +612,13 @@ mod tests {
                         continue;
                     }
                     let report = verify(&changed, expected());
-                    assert!(report.is_altered(), "byte {at} of record {}: {report:?}", which + 1);
+                    // A file that merely ends too early looks as after a crash.
+                    let at_the_end = which == 7 && at == line.len() - 1;
+                    assert!(
+                        report.is_altered() || at_the_end && report.is_unsure() || newer(&report),
+                        "byte {at} of record {}: {report:?}",
+                        which + 1
+                    );
                     let told = report.findings.iter().map(|finding| finding.what.to_string());
                     let told: Vec<_> = told.collect();
                     let seq = which + 1;
@@ -617,6 +700,50 @@ mod tests {
     }
 
     #[test]
+    fn of_two_checkpoints_that_were_kept_of_one_record_both_must_stand_there() {
+        let (honest, prev) = (Checkpoint::read(&trail()[3]).unwrap(), Hash::of(b"another past\n"));
+        let forged = signer(7).sign(4, &prev, honest.at);
+        for kept in [[honest.clone(), forged.clone()], [forged, honest.clone()]] {
+            let knows = Expected { checkpoints: kept.to_vec(), ..expected() };
+            assert_eq!(verify(&trail(), knows).findings[0].what, What::Rewritten(4));
+        }
+        // Somebody else's, in the same collection, mean nothing here; alone they prove nothing.
+        let others = signer(8).sign(4, &prev, honest.at);
+        let knows = Expected { checkpoints: vec![others.clone(), honest], ..expected() };
+        let report = verify(&trail(), knows);
+        assert_eq!((report.findings, report.kept, report.kept_of_others), (vec![], 1, 1));
+        assert!(verify(&trail(), Expected { checkpoints: vec![others], ..expected() }).is_unsure());
+    }
+
+    #[test]
+    fn a_range_is_covered_by_the_checkpoint_after_it() {
+        let to = |to| Expected { to: Some(to), ..expected() };
+        let report = verify(&trail(), to(6));
+        assert_eq!((report.findings, report.range, report.records, report.checkpoints), (vec![], Some((1, 6)), 6, 2));
+        let mut lines = trail();
+        let at = lines[5].len() - 5;
+        lines[5][at] = b'X';
+        assert_eq!(verify(&lines, to(6)).findings[0].what, What::Changed(6));
+        // What comes after that checkpoint is another matter.
+        assert_eq!(verify(&lines, to(4)).findings, []);
+        let within = Expected { from: Some(5), ..to(6) };
+        assert_eq!(verify(&trail(), within).findings, []);
+    }
+
+    #[test]
+    fn an_end_that_was_not_written_whole_is_no_alteration() {
+        let mut lines = trail();
+        lines.push(b"{\"seq\":9,\"prev\":\"00".to_vec());
+        assert_eq!(found(&lines), [What::Unfinished(8)]);
+        assert!(verify(&lines, expected()).is_unsure());
+        let knows = Expected { written: Some(9), ..expected() };
+        assert!(verify(&lines, knows).is_altered());
+        lines.pop();
+        lines.push(b"{\"seq\":9,\"prev\":\"00\"}x".to_vec());
+        assert_eq!(found(&lines), [What::Torn(8)]);
+    }
+
+    #[test]
     fn ranges_and_trails_of_earlier_versions() {
         let from = |from, to| Expected { from: Some(from), to, ..expected() };
         assert_eq!(verify(&trail(), from(3, Some(4))).range, Some((3, 4)));
@@ -669,5 +796,8 @@ mod tests {
         // Nothing covers the record that says so.
         assert_eq!(found(&kept[..7]), [What::BeginsLate(3)]);
         assert_eq!(found(&kept[1..]), [What::BeginsLate(4)]);
+        // The removal was not finished.
+        let report = verify(&[&lines[1..2], &kept].concat(), expected());
+        assert_eq!((report.findings, report.removed_before), (vec![], Some(2)));
     }
 }
