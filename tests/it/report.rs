@@ -130,7 +130,7 @@ fn it_is_written_whole_where_it_is_wanted() {
             "{told}"
         );
         for [option, text] in
-            [["--since", "yesterday"], ["--until", "2020-01-01T"], ["--since", "2999-01-01"], ["--key", "nonsense"]]
+            [["--since", "someday"], ["--until", "2020-01-01T"], ["--since", "2999-01-01"], ["--key", "nonsense"]]
         {
             let output = site.cadfd(&["report", at, option, text]).await;
             let told = String::from_utf8(output.stderr).unwrap();
