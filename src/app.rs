@@ -155,22 +155,25 @@ struct Disks {
 impl Disks {
     async fn open(config: &Config) -> Result<Self, StartError> {
         let store = Arc::new(Store::open(&config.state_dir, config.bounds.clone())?);
-        let signer = match &config.audit.key_file {
-            Some(path) => key::read(path)?,
-            None => {
-                if store.position().checkpoint_seq > 0 && !config.state_dir.join(key::FILE).exists() {
-                    tracing::warn!(
-                        "the key of the trail's checkpoints is gone, and another is made: give cadfd verify both keys from now on"
-                    );
-                }
-                key::read_or_make(&config.state_dir)?
-            }
-        };
+        let signer = signer(config, &store)?;
         let file = AuditFile::open(&config.audit.path)?;
         let last = file.last_written(store.position())?;
         store.go_on(last).await?;
         Ok(Self { store, file, last: last.seq, signer: Arc::new(signer) })
     }
+}
+
+/// What signs the trail: the key that was given, or our own.
+fn signer(config: &Config, store: &Store) -> Result<Signer, SignerError> {
+    if let Some(path) = &config.audit.key_file {
+        return key::read(path);
+    }
+    if store.position().checkpoint_seq > 0 && !config.state_dir.join(key::FILE).exists() {
+        tracing::warn!(
+            "the key of the trail's checkpoints is gone, and another is made: give cadfd verify both keys from now on"
+        );
+    }
+    key::read_or_make(&config.state_dir)
 }
 
 /// Opens store and audit file; waits while their disk is full. `None` when told to stop meanwhile.

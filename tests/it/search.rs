@@ -214,7 +214,7 @@ fn query_of(filters: &[(usize, Vec<usize>)], entries: &[(Entry, String)]) -> Que
                         (Class::Request, &of(|e| e.request_id.clone())),
                         (Class::Delivery, &of(|e| e.delivery.clone())),
                     ])
-                    .unwrap()
+                    .unwrap();
             }
             _ => {
                 let time = |at: &usize| entries.get(*at).and_then(|(entry, _)| entry.time());
@@ -533,9 +533,9 @@ fn tail_follows_over_rotations() {
                     fs::rename(&live, &moved).unwrap();
                     let end = half.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
                     fs::write(&moved, [fs::read(&moved).unwrap(), Vec::new()].concat()).unwrap();
-                    let line = torn[end..].iter().position(|byte| *byte == b'\n').unwrap() + 1 + end;
-                    File::options().append(true).open(&moved).unwrap().write_all(&torn[half.len()..line]).unwrap();
-                    append(&torn[line..]);
+                    let next = torn[end..].iter().position(|byte| *byte == b'\n').unwrap() + 1 + end;
+                    File::options().append(true).open(&moved).unwrap().write_all(&torn[half.len()..next]).unwrap();
+                    append(&torn[next..]);
                 }
                 _ => {
                     append(rest);
