@@ -6,10 +6,13 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek as _, SeekFrom, Wr
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use super::codec::{self, Header, Page, Root, push_number};
 use super::postings::Postings;
 use super::{BLOCK, Block, ends, path_of, term};
 use crate::chain::Hash;
+use crate::text::one_line;
 use crate::trail::entry::Entry;
 use crate::trail::files::{Kind, TrailFile};
 use crate::trail::lines::{LONGEST, read_line};
@@ -53,21 +56,39 @@ pub fn build_counted(file: &TrailFile, read: impl FnMut(u64)) -> io::Result<()> 
 fn locked(new: &Path, like: &Metadata) -> io::Result<File> {
     // Whoever may read the file may read what it is known by, and nobody else.
     let mode = like.mode() & 0o666;
-    let target = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(new)?;
+    // The directory is the daemon's, and root searches too: what lies there under this name may be a trap. Nothing is
+    // followed, waited for, cut or given away but a file of this name alone.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(mode).custom_flags(flags);
+    let target = options.open(new).map_err(|error| if is_link(new) { trap(new) } else { error })?;
     let busy = || io::Error::new(io::ErrorKind::WouldBlock, "another process is making this index");
     target.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => busy(),
         TryLockError::Error(error) => error,
     })?;
-    let (mine, named) = (target.metadata()?, fs::metadata(new));
-    // They have just finished, and what was opened here has its name by now.
-    if !named.is_ok_and(|named| (named.dev(), named.ino()) == (mine.dev(), mine.ino())) {
-        return Err(busy());
+    let mine = target.metadata()?;
+    let named = match fs::symlink_metadata(new) {
+        Ok(named) if (named.dev(), named.ino()) == (mine.dev(), mine.ino()) => named,
+        // They have just finished, and what was opened here has its name by now.
+        _ => return Err(busy()),
+    };
+    if !named.is_file() || named.nlink() != 1 {
+        return Err(trap(new));
     }
     target.set_len(0)?;
     // As root for the daemon's own file.
     let _only_as_root = fchown(&target, Some(like.uid()), Some(like.gid()));
     Ok(target)
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
+fn trap(new: &Path) -> io::Error {
+    let name = one_line(&new.display().to_string()).into_owned();
+    io::Error::other(format!("{name} is a link or no file, and is left alone; remove it, and the index can be made"))
 }
 
 fn directory(path: &Path) -> &Path {

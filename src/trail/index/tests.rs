@@ -186,3 +186,31 @@ fn a_real_record_s_number_is_known() {
     // What the index relies on to know a record.
     assert_eq!(record::seq_of(line(5, 1).as_bytes()), Some(5));
 }
+
+#[test]
+fn a_link_where_the_index_is_made_is_neither_cut_nor_given_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(&dir.path().join("audit.log.1"), line(1, 1).as_bytes());
+    let new = dir.path().join("audit.log.1.idx.new");
+    let victim = dir.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    let refused = || {
+        let error = build(&file).unwrap_err();
+        assert!(error.to_string().contains("audit.log.1.idx.new is a link or no file"), "{error}");
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert!(fs::symlink_metadata(&new).is_ok(), "what is another's stays");
+        fs::remove_file(&new).unwrap();
+    };
+    std::os::unix::fs::symlink(&victim, &new).unwrap();
+    refused();
+    std::os::unix::fs::symlink(dir.path().join("absent"), &new).unwrap();
+    refused();
+    fs::hard_link(&victim, &new).unwrap();
+    refused();
+    rustix::fs::mknodat(rustix::fs::CWD, &new, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let error = build(&file).unwrap_err();
+    assert!(error.to_string().contains("link or no file") || error.raw_os_error() == Some(6), "{error}");
+    fs::remove_file(&new).unwrap();
+    build(&file).unwrap();
+    assert!(Index::open(&file).is_ok());
+}
