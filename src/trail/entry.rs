@@ -39,8 +39,8 @@ pub struct Entry {
     pub received: Option<Timestamp>,
     /// When it was, for what cadfd did itself.
     pub at: Option<Timestamp>,
-    /// When an outage began.
-    pub from: Option<Timestamp>,
+    /// When an outage began, or the file and line that a replay read: see [`Entry::outage_began`], [`Entry::read_from`].
+    pub from: Value,
     /// When it ended.
     pub to: Option<Timestamp>,
     /// The API request.
@@ -55,6 +55,8 @@ pub struct Entry {
     pub member: Option<Member>,
     /// What an update changed.
     pub change: Option<Change>,
+    /// Which replay it was.
+    pub run: Option<String>,
     /// What it led to.
     pub planned: Vec<Plan>,
     /// A delivery's id.
@@ -132,14 +134,35 @@ impl Entry {
     #[must_use]
     pub fn read(line: &[u8]) -> Option<Self> {
         let seq = seq_of(line)?;
-        // A record that says things differently than any version of cadfd is still a record.
-        Some(serde_json::from_slice(line).unwrap_or_else(|_| Self { seq, ..Self::default() }))
+        Some(serde_json::from_slice(line).unwrap_or_else(|_| Self { seq, ..Self::of_what_is_understood(line) }))
+    }
+
+    /// Of a record that says something differently than any version of cadfd: the rest of it counts all the same.
+    fn of_what_is_understood(line: &[u8]) -> Self {
+        let members: Map<String, Value> = serde_json::from_str(&String::from_utf8_lossy(line)).unwrap_or_default();
+        let is_understood = |key: &String, value: &Value| {
+            Self::deserialize(Value::Object(Map::from_iter([(key.clone(), value.clone())]))).is_ok()
+        };
+        let understood = members.into_iter().filter(|(key, value)| is_understood(key, value)).collect();
+        Self::deserialize(Value::Object(understood)).unwrap_or_default()
     }
 
     /// When it happened: an event when its publisher sent it, if that is known; all else by cadfd's own clock.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
-        self.timestamp.or(self.at).or(self.to).or(self.from).or(self.received)
+        self.timestamp.or(self.at).or(self.to).or_else(|| self.outage_began()).or(self.received)
+    }
+
+    /// When an outage began.
+    #[must_use]
+    pub fn outage_began(&self) -> Option<Timestamp> {
+        self.from.as_str()?.parse().ok()
+    }
+
+    /// The file and the line that a replay read its event from.
+    #[must_use]
+    pub fn read_from(&self) -> Option<&str> {
+        self.from.as_str().filter(|_| self.kind_of_record == "replay")
     }
 
     /// The event, for what shows events; without its payload.
@@ -267,12 +290,89 @@ pub(super) fn canonical_address(text: &str) -> String {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::chain::Hash;
+    use crate::record::{Imported, Planned, Record, Source, TYPES, push_line, rest_of_line};
 
     #[test]
-    fn what_is_not_understood_is_still_a_record() {
-        let entry = Entry::read(br#"{"seq":7,"type":"event","initiator":"strange"}"#).unwrap();
-        assert_eq!((entry.seq, &*entry.kind_of_record), (7, ""));
+    fn what_is_not_understood_loses_nothing_else() {
+        let odd = br#"{"seq":7,"type":"event","initiator":"strange","message_id":"m","planned":7,"at":[1],
+            "resource":{"kind":"user","id":"b2"},"timestamp":"2026-11-21T10:00:00Z","message_id":"m"}"#;
+        let entry = Entry::read(odd).unwrap();
+        assert_eq!((entry.seq, &*entry.kind_of_record, entry.message_id.as_deref()), (7, "event", Some("m")));
+        assert_eq!(entry.resource.id.as_deref(), Some("b2"));
+        assert_eq!(entry.time(), Some("2026-11-21T10:00:00Z".parse().unwrap()));
+        assert_eq!(Entry::read(br#"{"seq":7,no JSON}"#).unwrap().seq, 7);
         assert!(Entry::read(b"no record").is_none() && Entry::read(br#"{"type":"event"}"#).is_none());
+    }
+
+    #[test]
+    fn each_type_of_record_is_read_with_its_time() {
+        let at: Timestamp = "2026-11-21T10:00:00.5Z".parse().unwrap();
+        let from = "2026-11-21T09:00:00Z".parse().unwrap();
+        let mut event = event::blank("m1".to_owned(), "identity.user.deleted".to_owned());
+        event.timestamp = Some(at);
+        let source = Source { queue: "q", exchange: "e", routing_key: "k", redelivered: false };
+        let planned =
+            [Planned { rule: "r", to: "http.x", delivery: Some("d1".to_owned()), error: Some("no".to_owned()) }];
+        let detail = Map::from_iter([("status".to_owned(), 200.into())]);
+        let (head, signature) = ("00", "s");
+        let id = "m1";
+        let event_type = "identity.user.deleted";
+        let records = [
+            Record::Event { event: &event, source, received: from, planned: &planned },
+            Record::Imported {
+                event: &event,
+                source: (),
+                received: from,
+                imported: Imported { from: "keystone.log:1", at: from },
+                planned: [],
+            },
+            Record::Replay { at, run: "run7", message_id: id, event_type, from: "audit.log:12", planned: &planned },
+            Record::Quarantine { received: at, source, reason: "no JSON", size: 1, sha256: head },
+            Record::Delivery {
+                at,
+                delivery: "d1",
+                event_seq: 1,
+                message_id: id,
+                event_type,
+                rule: "r",
+                destination: "http.x",
+                outcome: "done",
+                attempts: 1,
+                reason: Some("x"),
+                reply: Some("x"),
+                detail: Some(&detail),
+            },
+            Record::Start { at, version: "1", host: "h", pid: 1, queues: &[], rules: 1, key: "k" },
+            Record::Reload { at, rules: 1 },
+            Record::Stop { at, cause: "SIGTERM" },
+            Record::Checkpoint { at, key: "k", signature },
+            Record::BrokerLost { from: at, cause: "closed" },
+            Record::BrokerFound { from, to: at, attempts: 1, cause: "closed" },
+            Record::Removed { at, first: 1, last: 2, head, files: &[], reason: "age" },
+            Record::Dropped { at, what: "log_lines", count: 1, reason: "bound" },
+        ];
+        let mut seen = Vec::new();
+        for record in &records {
+            let mut line = Vec::new();
+            push_line(&mut line, 17, &Hash::of(b""), &rest_of_line(record));
+            // At once, not member by member.
+            serde_json::from_slice::<Entry>(&line).unwrap();
+            let entry = Entry::read(&line).unwrap();
+            assert_eq!((entry.seq, entry.time()), (17, Some(at)), "{record:?}");
+            let (mut is_typed, mut is_found) = (false, false);
+            entry.each_term(&mut |class, text| {
+                is_typed |= class == Class::Type && text == entry.kind_of_record;
+                is_found |= class == Class::Message && text == id;
+            });
+            assert!(is_typed && is_found == entry.event_type.is_some(), "{record:?}");
+            assert_eq!(entry.read_from(), (entry.kind_of_record == "replay").then_some("audit.log:12"));
+            seen.push(entry.kind_of_record);
+        }
+        for known in TYPES {
+            assert!(seen.iter().any(|kind| kind == known), "{known}");
+        }
+        assert!(seen.iter().all(|kind| TYPES.contains(&kind.as_str())), "{seen:?}");
     }
 
     #[test]

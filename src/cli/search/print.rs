@@ -91,6 +91,7 @@ pub(super) fn readable(entry: &Entry, colour: bool) -> String {
         "delivery" => {
             let _ = write!(line, " {}", delivery(entry, colour));
         }
+        "replay" => replay(&mut line, entry),
         "broker_lost" | "broker_found" | "stop" => said(&mut line, "", entry.cause.as_deref()),
         "start" => {
             said(&mut line, "cadfd ", entry.version.as_deref());
@@ -119,6 +120,18 @@ fn said(line: &mut String, before: &str, text: Option<&str>) {
     if let Some(text) = text {
         let _ = write!(line, " {before}{}", one_line(text));
     }
+}
+
+/// ` run 6c9d of identity.user.deleted, message 8d2f, from audit.log:12: 2 planned`.
+fn replay(line: &mut String, entry: &Entry) {
+    said(line, "run ", entry.run.as_deref());
+    said(line, "of ", entry.event_type.as_deref());
+    for (before, text) in [("message ", entry.message_id.as_deref()), ("from ", entry.read_from())] {
+        if let Some(text) = text {
+            let _ = write!(line, ", {before}{}", one_line(text));
+        }
+    }
+    let _ = write!(line, ": {} planned", entry.planned.len());
 }
 
 /// `done: jenkins.ci for identity.user.deleted of rule "…", 2 attempts: build 7, result SUCCESS`.

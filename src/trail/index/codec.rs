@@ -8,7 +8,7 @@ use super::{Block, IndexError};
 use crate::chain::Hash;
 
 const MAGIC: &[u8; 8] = b"cadfdidx";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The first bytes of an index.
 pub(super) struct Header {

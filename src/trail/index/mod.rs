@@ -4,7 +4,7 @@
 //! digests, and every part of it that is read is checked; where anything does not fit, there is an [`IndexError`] and
 //! the file is read whole. It is made whole or not at all.
 //!
-//! The format is our own, version 1; numbers are little-endian, digests are SHA-256. `<file>.idx` is
+//! The format is our own, version 2; numbers are little-endian, digests are SHA-256. `<file>.idx` is
 //!
 //! ```text
 //! header   "cadfdidx", version u32, 0 u32, where the root is u64, its length u64, its digest
