@@ -1,6 +1,6 @@
 //! All that one request, or one message, did and triggered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
 
 use anyhow::bail;
@@ -38,31 +38,56 @@ pub(super) fn with_deliveries(filters: &Filters, now: Timestamp, search: &Search
 
 /// Shows each event with what it led to beneath it.
 pub(super) fn tree(query: &Query, search: &Search, limit: Option<u64>) -> anyhow::Result<bool> {
-    let (mut events, mut deliveries) = (Vec::new(), BTreeMap::new());
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MOST).min(MOST);
+    let mut tree = Tree { limit, ..Tree::default() };
     search.each(query, Order::Oldest, |trail, hit, _| {
-        if hit.entry.kind_of_record != "delivery" {
-            events.push((trail, hit.entry));
-        } else if let Some(message) = hit.entry.message_id.clone() {
-            let of_message: &mut Vec<Entry> = deliveries.entry((trail, message)).or_default();
-            of_message.push(hit.entry);
-        }
+        tree.add(trail, hit.entry);
         Ok(true)
     })?;
-    events.truncate(limit);
-    let out = &mut io::stdout().lock();
-    let colour = crate::cli::colour();
-    for (trail, event) in &events {
-        let message = event.message_id.clone().unwrap_or_default();
-        let settled = deliveries.remove(&(*trail, message)).unwrap_or_default();
-        branch(out, event, &settled, colour)?;
+    Ok(tree.show(&mut io::stdout().lock(), crate::cli::colour())?)
+}
+
+/// Events and replays, with the deliveries that each led to. One message can have several: replayed, it led to more.
+#[derive(Default)]
+struct Tree {
+    limit: usize,
+    events: Vec<(usize, Entry)>,
+    /// By the trail and the number of the record that led to them.
+    deliveries: BTreeMap<(usize, u64), Vec<Entry>>,
+    /// Those beyond the limit.
+    dropped: HashSet<(usize, u64)>,
+}
+
+impl Tree {
+    /// Takes a record of the trail with this number.
+    fn add(&mut self, trail: usize, entry: Entry) {
+        if entry.kind_of_record == "delivery" {
+            let of = (trail, entry.event_seq.unwrap_or(0));
+            if !self.dropped.contains(&of) {
+                self.deliveries.entry(of).or_default().push(entry);
+            }
+        } else if self.events.len() < self.limit {
+            self.events.push((trail, entry));
+        } else {
+            self.dropped.insert((trail, entry.seq));
+        }
     }
-    // Their event has been removed, or is ruled out by another filter.
-    for ((_, message), settled) in &deliveries {
-        writeln!(out, "deliveries of message {}, whose event is not shown", one_line(message))?;
-        branches(out, &settled.iter().map(|entry| settled_line(entry, colour)).collect::<Vec<_>>())?;
+
+    /// Whether there was anything.
+    fn show(mut self, out: &mut impl Write, colour: bool) -> io::Result<bool> {
+        let is_any = !self.events.is_empty() || !self.deliveries.is_empty();
+        for (trail, event) in &self.events {
+            let settled = self.deliveries.remove(&(*trail, event.seq)).unwrap_or_default();
+            branch(out, event, &settled, colour)?;
+        }
+        // Their event has been removed, or is ruled out by another filter.
+        for settled in self.deliveries.values().take(self.limit - self.events.len()) {
+            let message = settled.iter().find_map(|entry| entry.message_id.as_deref()).unwrap_or("-");
+            writeln!(out, "deliveries of message {}, whose event is not shown", one_line(message))?;
+            branches(out, &settled.iter().map(|entry| settled_line(entry, colour)).collect::<Vec<_>>())?;
+        }
+        Ok(is_any)
     }
-    Ok(!events.is_empty() || !deliveries.is_empty())
 }
 
 fn branch(out: &mut impl Write, event: &Entry, settled: &[Entry], colour: bool) -> io::Result<()> {
@@ -122,5 +147,56 @@ fn open_line(plan: &Plan) -> String {
             format!("{to} has no outcome in the trail yet, rule {rule}; see cadfd outbox show {}", one_line(id))
         }
         (None, None) => format!("{to}, rule {rule}"),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(limit: usize) -> String {
+        let plan = |id: &str| json!([{"rule": "r", "to": "http.x", "delivery": id}]);
+        let delivery = |seq: u64, of: u64, id: &str| {
+            json!({"seq": seq, "type": "delivery", "at": "2026-11-21T10:00:05Z", "delivery": id, "event_seq": of,
+                "message_id": "m1", "rule": "r", "destination": "http.x", "outcome": "done", "attempts": seq})
+        };
+        let records = [
+            json!({"seq": 2, "type": "event", "message_id": "m1", "event_type": "identity.user.deleted", "planned": plan("d1")}),
+            delivery(3, 2, "d1"),
+            json!({"seq": 4, "type": "replay", "at": "2026-11-21T10:00:06Z", "run": "run7", "message_id": "m1",
+                "event_type": "identity.user.deleted", "from": "audit.log:2", "planned": plan("d2")}),
+            delivery(5, 4, "d2"),
+            delivery(6, 1, "d0"),
+        ];
+        let mut tree = Tree { limit, ..Tree::default() };
+        for record in records {
+            tree.add(0, Entry::read(record.to_string().as_bytes()).unwrap());
+        }
+        let mut out = Vec::new();
+        assert!(tree.show(&mut out, false).unwrap());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn deliveries_of_a_replay_stand_beneath_it() {
+        let shown = shown(MOST);
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines.len(), 8, "{shown}");
+        assert!(lines[2].contains("└─ http.x done") && lines[2].ends_with("3 attempts"), "{shown}");
+        let replay = "REPLAY run run7 of identity.user.deleted, message m1, from audit.log:2: 1 planned";
+        assert!(lines[3].ends_with(replay), "{shown}");
+        assert!(lines[5].contains("└─ http.x done") && lines[5].ends_with("5 attempts"), "{shown}");
+        assert_eq!(lines[6], "deliveries of message m1, whose event is not shown");
+        assert!(lines[7].ends_with("6 attempts"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_leaves_no_deliveries_behind() {
+        let shown = shown(1);
+        assert_eq!(shown.lines().count(), 3, "{shown}");
+        assert!(shown.contains("3 attempts") && !shown.contains("5 attempts"), "{shown}");
     }
 }
