@@ -35,6 +35,8 @@ pub struct Collector {
     records: u64,
     /// Events that were recorded in the span and happened outside it.
     elsewhere: u64,
+    /// Events that were added by hand in the span.
+    imported: u64,
     /// Lines that are no records.
     unreadable: u64,
 }
@@ -55,6 +57,7 @@ impl Collector {
             gaps: Gaps::new(span, rows),
             records: 0,
             elsewhere: 0,
+            imported: 0,
             unreadable: 0,
         }
     }
@@ -72,6 +75,7 @@ impl Collector {
         }
         match &entry {
             Entry::Event(event) => self.event(event, written),
+            Entry::Replay(replay) if replay.at < self.span.until => self.triggered.replay(replay),
             Entry::Delivery(delivery) if delivery.at < self.span.until => self.triggered.settle(delivery),
             _ => {}
         }
@@ -79,8 +83,10 @@ impl Collector {
 
     fn event(&mut self, event: &Event, written: Option<Timestamp>) {
         if let Some(written) = written.filter(|written| *written < self.span.until) {
-            self.triggered.plan(event, written);
+            self.triggered.plan(&event.planned, written);
         }
+        let is_imported = event.imported.is_some() && written.is_some_and(|written| self.span.holds(written));
+        self.imported += u64::from(is_imported);
         let Some(at) = event.timestamp.or(written).filter(|at| self.span.holds(*at)) else {
             self.elsewhere += u64::from(written.is_some_and(|written| self.span.holds(written)));
             return;
@@ -208,7 +214,14 @@ impl Collector {
 
     /// What the numbers leave out.
     fn remarks(&self) -> Vec<String> {
-        let mut text = Vec::new();
+        let mut text = Vec::from_iter(self.triggered.replays_in_words());
+        if self.imported > 0 {
+            text.push(format!(
+                "{} not received but added in this range by hand, from Keystone's own log (cadfd reconcile --import); no rule \
+                 was applied to what was added.",
+                counted(self.imported, "event was", "events were"),
+            ));
+        }
         if self.elsewhere > 0 {
             text.push(format!(
                 "{} recorded in this range happened outside it, because they came late or a clock was wrong; the report of \

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::record::link_of;
@@ -23,6 +24,7 @@ pub(super) struct Unreadable;
 #[derive(Debug)]
 pub(super) enum Entry {
     Event(Box<Event>),
+    Replay(Replay),
     Delivery(Delivery),
     Quarantine(Quarantine),
     Start(Start),
@@ -54,6 +56,8 @@ pub(super) struct Event {
     pub(super) change: Option<Change>,
     pub(super) received: Option<Timestamp>,
     pub(super) planned: Vec<Planned>,
+    /// Whether it was added by hand.
+    pub(super) imported: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,11 +123,23 @@ pub(super) struct Planned {
     pub(super) error: Option<String>,
 }
 
+/// An event that went through the rules once more.
+#[derive(Debug, Deserialize)]
+pub(super) struct Replay {
+    pub(super) at: Timestamp,
+    #[serde(default)]
+    pub(super) run: String,
+    #[serde(default)]
+    pub(super) planned: Vec<Planned>,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Delivery {
     pub(super) at: Timestamp,
     #[serde(rename = "delivery")]
     pub(super) id: String,
+    #[serde(default)]
+    pub(super) event_type: String,
     pub(super) rule: String,
     pub(super) destination: String,
     pub(super) outcome: String,
@@ -211,6 +227,7 @@ impl Entry {
     pub(super) fn at(&self) -> Option<Timestamp> {
         match self {
             Self::Event(it) => it.received.or(it.timestamp),
+            Self::Replay(it) => Some(it.at),
             Self::Delivery(it) => Some(it.at),
             Self::Quarantine(it) => Some(it.received),
             Self::Start(it) => Some(it.at),
@@ -235,6 +252,7 @@ pub(super) fn read(line: &[u8]) -> Result<Entry, Unreadable> {
     let kind = type_of(line).ok_or(Unreadable)?;
     Ok(match &*kind {
         "event" => Entry::Event(parsed(line)?),
+        "replay" => Entry::Replay(parsed(line)?),
         "delivery" => Entry::Delivery(parsed(line)?),
         "quarantine" => Entry::Quarantine(parsed(line)?),
         "start" => Entry::Start(parsed(line)?),

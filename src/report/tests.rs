@@ -318,6 +318,48 @@ fn what_begins_before_the_range_and_ends_after_it_is_told() {
 }
 
 #[test]
+fn no_more_is_done_than_was_triggered() {
+    let mut trail = Trail::new();
+    let planned = |id: &str| json!([{"rule": "r", "to": "slack.ops", "delivery": id}]);
+    let of =
+        trail.event("2026-11-21T07:01:00Z", "identity.user.deleted", "success", &json!({"planned": planned("d1")}));
+    for (run, id) in [("run7", "d2"), ("run8", "d3"), ("run8", "d4")] {
+        trail.push(
+            "replay",
+            &json!({"at": "2026-11-21T07:02:00Z", "run": run, "message_id": "m0", "from": "audit.log:1",
+            "event_type": "identity.user.deleted", "planned": planned(id)}),
+        );
+    }
+    for (id, event_type) in [("d1", "x"), ("d2", "x"), ("d3", "x"), ("c1", "cadfd.checkpoint.created")] {
+        trail.push(
+            "delivery",
+            &json!({"at": "2026-11-21T07:03:00Z", "delivery": id, "event_seq": of, "message_id": "m0",
+            "event_type": event_type, "rule": "r", "destination": "slack.ops", "outcome": "done", "attempts": 1}),
+        );
+    }
+    let report = trail.report(9);
+    assert_eq!(rows(&report, "triggered", 0), ["r | slack.ops | 5 | 4 | 0 | 1 | 0 | "]);
+    assert!(report.summary[4].starts_with("5 deliveries were triggered; 4 done, 0 given up, 1 waiting"));
+    assert_eq!(
+        report.summary[6],
+        "Among what was triggered is what 2 replays led to, for 3 events that went through the rules once more."
+    );
+}
+
+#[test]
+fn what_was_added_by_hand_is_said() {
+    let mut trail = Trail::new();
+    let imported = json!({"source": null, "imported": {"from": "keystone.log:17", "at": "2026-11-21T07:30:00Z"}});
+    trail.event("2026-11-21T07:01:00Z", "identity.user.deleted", "success", &imported);
+    trail.event("2026-11-21T07:02:00Z", "identity.user.deleted", "success", &json!({}));
+    let summary = trail.report(9).summary;
+    assert!(
+        summary[0].starts_with("2 events:") && summary[6].starts_with("1 event was not received but added"),
+        "{summary:?}"
+    );
+}
+
+#[test]
 fn a_change_to_the_trail_stands_at_the_top() {
     let mut trail = trail();
     let line = String::from_utf8(trail.lines[5].clone()).unwrap();

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::bounded::Tally;
 use super::changes::more;
-use super::line::{Delivery, Event};
-use super::page::{Cell, Section, Table, clipped, grouped};
+use super::line::{Delivery, Planned, Replay};
+use super::page::{Cell, Section, Table, clipped, counted, grouped};
 use super::span::Span;
+use crate::event::OWN;
 
 /// Pairs of rule and destination that are told apart; the settings have fewer.
 const PAIRS: usize = 5_000;
@@ -21,6 +22,8 @@ const OPEN: usize = 200_000;
 const REASONS: usize = 5_000;
 /// Results of one destination that are told apart, such as Jenkins' `SUCCESS` and `FAILURE`.
 const RESULTS: usize = 20;
+/// Replays that are told apart.
+const RUNS: usize = 1_000;
 
 /// What was triggered in the span.
 #[derive(Debug)]
@@ -31,6 +34,10 @@ pub(super) struct Triggered {
     open: HashMap<Box<str>, (Box<str>, Box<str>)>,
     not_followed: u64,
     reasons: Tally<Reason>,
+    /// Events that each replay led to something for.
+    runs: Tally<u64>,
+    /// All of these.
+    replayed: u64,
     /// Deliveries planned,
     pub(super) planned: u64,
     /// done,
@@ -66,6 +73,8 @@ impl Triggered {
             open: HashMap::new(),
             not_followed: 0,
             reasons: Tally::new(REASONS),
+            runs: Tally::new(RUNS),
+            replayed: 0,
             planned: 0,
             done: 0,
             given_up: 0,
@@ -73,10 +82,32 @@ impl Triggered {
         }
     }
 
+    /// Takes a replay from before the end of the span.
+    pub(super) fn replay(&mut self, replay: &Replay) {
+        self.plan(&replay.planned, replay.at);
+        if self.span.holds(replay.at) {
+            self.replayed += 1;
+            if let Some(events) = self.runs.of(&clipped(&replay.run)) {
+                *events += 1;
+            }
+        }
+    }
+
+    /// `2 replays led to something for 17 events`, where there were any.
+    pub(super) fn replays_in_words(&self) -> Option<String> {
+        let runs = self.runs.keys().words("replay", "replays");
+        let events = counted(self.replayed, "event", "events");
+        (self.replayed > 0).then(|| {
+            format!(
+                "Among what was triggered is what {runs} led to, for {events} that went through the rules once more."
+            )
+        })
+    }
+
     /// Takes what an event planned that was recorded at this time, before the end of the span.
-    pub(super) fn plan(&mut self, event: &Event, at: Timestamp) {
+    pub(super) fn plan(&mut self, planned: &[Planned], at: Timestamp) {
         let within = self.span.holds(at);
-        for planned in &event.planned {
+        for planned in planned {
             if let Some(id) = &planned.delivery {
                 if self.open.len() < OPEN {
                     let pair = (planned.rule.as_str().into(), planned.to.as_str().into());
@@ -100,9 +131,13 @@ impl Triggered {
             return;
         }
         let done = delivery.outcome == "done";
+        // What cadfd itself tells, such as a checkpoint, has no record that says what it planned.
+        let is_own = delivery.event_type.starts_with(OWN);
+        self.planned += u64::from(is_own);
         self.done += u64::from(done);
         self.given_up += u64::from(!done);
         if let Some(pair) = pair(&mut self.pairs, &delivery.rule, &delivery.destination) {
+            pair.planned += u64::from(is_own);
             pair.done += u64::from(done);
             pair.given_up += u64::from(!done);
             let result = delivery.detail.as_ref().and_then(|detail| detail.get("result")?.as_str()).map(clipped);

@@ -53,6 +53,8 @@ pub struct Entry {
     pub assignment: Option<Assignment>,
     /// Who came into a group or left it.
     pub member: Option<Member>,
+    /// Where it was added from by hand, and when.
+    pub imported: Option<Map<String, Value>>,
     /// What an update changed.
     pub change: Option<Change>,
     /// Which replay it was.

@@ -3,7 +3,7 @@
 //! Its promise: pure. Each record that names the thing is either told in words with its time, or counted; memory is
 //! bounded by [`MOST`], and what is left out is counted too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -159,6 +159,9 @@ pub struct Story {
     /// The messages of that.
     #[serde(skip)]
     pub messages: Vec<String>,
+    /// The deliveries of that without an outcome yet.
+    #[serde(skip)]
+    waiting: HashSet<String>,
     #[serde(skip)]
     folded_name: String,
 }
@@ -243,14 +246,21 @@ impl Story {
                 self.triggered.entry(key).or_default().planned += 1;
             }
         }
-        let is_delivered = entry.planned.iter().any(|plan| plan.delivery.is_some());
-        if is_delivered && self.messages.len() < MOST_MESSAGES {
-            self.messages.extend(entry.message_id.clone());
+        let deliveries = entry.planned.iter().filter_map(|plan| plan.delivery.clone());
+        if self.messages.len() < MOST_MESSAGES {
+            let known = self.waiting.len();
+            self.waiting.extend(deliveries);
+            if self.waiting.len() > known {
+                self.messages.extend(entry.message_id.clone());
+            }
         }
     }
 
-    /// Takes the record of a delivery of one of [`Story::messages`].
+    /// Takes the record of a delivery of one of [`Story::messages`]. What a replay of one led to is not counted.
     pub fn settle(&mut self, entry: &Entry) {
+        if !entry.delivery.as_ref().is_some_and(|id| self.waiting.remove(id)) {
+            return;
+        }
         let (Some(to), Some(rule)) = (&entry.destination, &entry.rule) else { return };
         if let Some(triggered) = self.triggered.get_mut(&format!("{to}, rule {rule}")) {
             match entry.outcome.as_deref() {
@@ -416,11 +426,12 @@ mod tests {
         );
         assert_eq!((story.logins["192.0.2.7"].count, story.failed_logins["192.0.2.9"].count), (2, 1));
         assert_eq!(story.did["identity.user.deleted success"].count, 1);
-        story.settle(&entry(
-            10,
-            "",
-            &json!({"type": "delivery", "destination": "http.x", "rule": "r", "outcome": "done"}),
-        ));
+        // A replay's, which was not planned by any of these; the event's own; and that once more.
+        for id in ["d9", "d1", "d1"] {
+            let settled =
+                json!({"type": "delivery", "delivery": id, "destination": "http.x", "rule": "r", "outcome": "done"});
+            story.settle(&entry(10, "", &settled));
+        }
         assert_eq!(story.triggered["http.x, rule r"], Triggered { planned: 1, done: 1, given_up: 0 });
         assert_eq!(story.messages, ["m1"]);
 

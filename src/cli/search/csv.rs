@@ -2,12 +2,14 @@
 //!
 //! Its promise: no cell is a formula to a spreadsheet, and each is one line.
 
+use serde_json::{Map, Value};
+
 use crate::record::time;
 use crate::text::one_line;
 use crate::trail::Entry;
 
 /// The header.
-pub(super) const COLUMNS: [&str; 28] = [
+pub(super) const COLUMNS: [&str; 29] = [
     "trail",
     "seq",
     "time",
@@ -36,6 +38,7 @@ pub(super) const COLUMNS: [&str; 28] = [
     "delivery",
     "attempts",
     "detail",
+    "imported",
 ];
 
 /// The cells of a record.
@@ -45,6 +48,8 @@ pub(super) fn row(trail: &str, entry: &Entry) -> Vec<String> {
     let called = |thing: Option<&crate::event::Reference>| thing.map(|it| it.name.as_ref().unwrap_or(&it.id).clone());
     let text = |text: &Option<String>| text.clone();
     let detail = entry.detail.as_ref().and_then(|detail| serde_json::to_string(detail).ok());
+    let from = |imported: &Map<String, Value>| imported.get("from")?.as_str().map(str::to_owned);
+    let imported = entry.imported.as_ref().map(|imported| from(imported).unwrap_or_else(|| "yes".to_owned()));
     let cells = [
         Some(trail.to_owned()),
         Some(entry.seq.to_string()),
@@ -74,6 +79,7 @@ pub(super) fn row(trail: &str, entry: &Entry) -> Vec<String> {
         text(&entry.delivery),
         entry.attempts.map(|attempts| attempts.to_string()),
         detail,
+        imported,
     ];
     cells.into_iter().map(|cell| safe(&cell.unwrap_or_default())).collect()
 }
@@ -95,6 +101,14 @@ mod tests {
             assert_eq!(safe(text), format!("'{text}"));
         }
         assert_eq!((safe("bob"), safe("a=1"), safe("\t=1")), ("bob".into(), "a=1".into(), "\\t=1".into()));
+    }
+
+    #[test]
+    fn what_was_added_by_hand_says_where_from() {
+        let line = br#"{"seq":7,"type":"event","imported":{"from":"keystone.log:17","at":"2026-11-21T10:00:00Z"}}"#;
+        let cells = row("", &Entry::read(line).unwrap_or_default());
+        let at = COLUMNS.iter().position(|column| *column == "imported");
+        assert_eq!(at.and_then(|at| cells.get(at)).map(String::as_str), Some("keystone.log:17"));
     }
 
     #[test]

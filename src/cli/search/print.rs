@@ -81,7 +81,8 @@ fn io_error(error: ::csv::Error) -> anyhow::Error {
 /// A record as one line: an event as a `log` action writes it, all else in the same manner.
 pub(super) fn readable(entry: &Entry, colour: bool) -> String {
     if let Some(event) = entry.event() {
-        return log::line(&event, LineFormat::Readable, colour);
+        let imported = if entry.imported.is_some() { " (imported)" } else { "" };
+        return log::line(&event, LineFormat::Readable, colour) + imported;
     }
     let (bold, plain) = if colour { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
     let mut line = time(entry);
