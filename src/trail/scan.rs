@@ -3,7 +3,7 @@
 //! Its promise: each trail's records come in its own order, several trails' by time; nothing is left out, and memory is
 //! bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -68,7 +68,8 @@ pub struct Trail {
 }
 
 /// The trails at these paths: a file stands for those it was rotated to as well, a directory for all trails in it. Files
-/// whose names begin with another's, and `.` or `-`, belong to that one's trail. A file that is found twice counts once.
+/// whose names begin with another's, and `.` or `-`, belong to that one's trail; so do rotated files whose own one is not
+/// there. A file that is found twice counts once.
 ///
 /// # Errors
 /// When there is none at one of the paths, or a file cannot be read.
@@ -82,6 +83,7 @@ pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
             named.push(path.clone());
         }
     }
+    let stems = Stems::of(&named, &found);
     named.sort();
     let mut trails: Vec<Trail> = Vec::new();
     // Sorted, a name comes before those that begin with it.
@@ -90,7 +92,7 @@ pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
     for (path, file) in files {
         match trails.iter_mut().find(|trail| trail.path == path || is_rotated(&trail.path, &path)) {
             Some(trail) => trail.files.extend(file),
-            None => trails.push(Trail { path, files: file.into_iter().collect() }),
+            None => trails.push(Trail { path: stems.trail_of(path), files: file.into_iter().collect() }),
         }
     }
     for trail in &mut trails {
@@ -98,6 +100,51 @@ pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
     }
     trails.retain(|trail| !trail.files.is_empty());
     Ok(trails)
+}
+
+/// What several rotated files are called after, each of which begins elsewhere.
+struct Stems(BTreeSet<PathBuf>);
+
+impl Stems {
+    fn of(named: &[PathBuf], found: &BTreeMap<PathBuf, TrailFile>) -> Self {
+        let mut firsts: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();
+        for (path, file) in found {
+            firsts.entry(stem(path)).or_default().push(file.first.seq);
+        }
+        let is_one_trail = |stem: &PathBuf, firsts: &mut Vec<u64>| {
+            let count = firsts.len();
+            firsts.sort_unstable();
+            firsts.dedup();
+            // One file that was named is what was meant, and two that begin alike are of two trails: `node.1`, `node.2`.
+            let is_meant = named.contains(stem) || named.iter().filter(|path| self::stem(path) == *stem).count() != 1;
+            is_meant && firsts.len() == count
+        };
+        firsts.retain(is_one_trail);
+        Self(firsts.into_keys().collect())
+    }
+
+    /// What the trail is called that this file is the first of.
+    fn trail_of(&self, path: PathBuf) -> PathBuf {
+        let stem = stem(&path);
+        if self.0.contains(&stem) { stem } else { path }
+    }
+}
+
+/// `audit.log` of `audit.log.000000000001-000000048213.zst`, `audit.log.3.gz` and `audit.log-20261121`.
+fn stem(path: &Path) -> PathBuf {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bare = name.strip_suffix(".zst").or_else(|| name.strip_suffix(".gz")).unwrap_or(&name);
+    let by_number = || {
+        let (stem, end) = bare.rsplit_once('.')?;
+        let (first, last) = end.split_once('-').unwrap_or((end, end));
+        (is_number(first) && is_number(last)).then_some(stem)
+    };
+    let by_date = || bare.rsplit_once('-').filter(|(_, date)| date.len() >= 8 && is_number(date)).map(|(stem, _)| stem);
+    match by_number().or_else(by_date).filter(|stem| !stem.is_empty()) {
+        Some(stem) => path.with_file_name(stem),
+        None => path.to_owned(),
+    }
 }
 
 fn is_rotated(path: &Path, other: &Path) -> bool {
@@ -180,5 +227,56 @@ impl Source {
             self.reading = Some(Reading::begin(file, is_live, query, order, watch)?);
             self.next += 1;
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The trails of a directory with these files, each with its first record: their names, and how many files they have.
+    fn found(files: &[(&str, u64)], named: &[&str]) -> Vec<(String, usize)> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, seq) in files {
+            fs::write(dir.path().join(name), format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n")).unwrap();
+        }
+        let mut paths: Vec<_> = named.iter().map(|name| dir.path().join(name)).collect();
+        if paths.is_empty() {
+            paths.push(dir.path().to_owned());
+        }
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        trails(&paths).unwrap().iter().map(|trail| (name(&trail.path), trail.files.len())).collect()
+    }
+
+    fn one(name: &str, files: usize) -> Vec<(String, usize)> {
+        vec![(name.to_owned(), files)]
+    }
+
+    #[test]
+    fn rotated_files_without_the_live_one_are_one_trail() {
+        let rotated = [
+            ("audit.log.000000000001-000000000004.zst", 1),
+            ("audit.log.000000000005-000000000009", 5),
+            ("audit.log.2.gz", 10),
+            ("audit.log.1", 20),
+            ("audit.log-20261121", 30),
+        ];
+        assert_eq!(found(&rotated, &[]), one("audit.log", 5));
+        let with_live = [&rotated[..], &[("audit.log", 40)]].concat();
+        assert_eq!(found(&with_live, &[]), one("audit.log", 6));
+        let names = rotated.map(|(name, _)| name);
+        assert_eq!(found(&rotated, &names), one("audit.log", 5), "as the shell names them all");
+        assert_eq!(found(&rotated, &["audit.log.1"]), one("audit.log.1", 1), "what was meant");
+    }
+
+    #[test]
+    fn files_of_several_trails_stay_apart() {
+        let other = [("a.log.1", 1), ("a.log.2", 7), ("b-20261121", 1), ("b-20261122", 5), ("c", 1)];
+        assert_eq!(found(&other, &[]), [("a.log".to_owned(), 2), ("b".to_owned(), 2), ("c".to_owned(), 1)]);
+        let nodes = [("node.1", 1), ("node.2", 1)];
+        assert_eq!(found(&nodes, &[]), [("node.1".to_owned(), 1), ("node.2".to_owned(), 1)]);
     }
 }
