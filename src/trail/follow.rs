@@ -190,7 +190,7 @@ fn as_io(error: TrailError) -> io::Error {
     match error {
         TrailError::Io { source, .. } => source,
         // A file that is about to get its first record, or is being replaced.
-        TrailError::Absent(_) => io::ErrorKind::NotFound.into(),
+        TrailError::Absent(_) | TrailError::Foreign(_) => io::ErrorKind::NotFound.into(),
         other => io::Error::other(other),
     }
 }
@@ -221,6 +221,22 @@ mod tests {
             })
             .unwrap();
         read
+    }
+
+    #[test]
+    fn a_new_file_whose_first_record_is_half_written_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = dir.path().join("audit.log");
+        append(&live, &record(1));
+        let mut follow = Follow::begin(&trails(std::slice::from_ref(&live)).unwrap()[0]).unwrap();
+        fs::rename(&live, dir.path().join("audit.log.1")).unwrap();
+        append(&dir.path().join("audit.log.1"), &record(2));
+        append(&live, &record(3)[..20]);
+        assert_eq!(read(&mut follow), [2]);
+        append(&live, &(record(3)[20..].to_owned() + &record(4)[..9]));
+        assert_eq!((read(&mut follow), follow.gaps()), (vec![3], vec![]));
+        append(&live, &record(4)[9..]);
+        assert_eq!(read(&mut follow), [4]);
     }
 
     #[test]
