@@ -82,35 +82,47 @@ pub struct Span {
     pub messages: u64,
 }
 
-/// The ids of the trail's events, as they are read.
-#[derive(Debug, Default)]
-pub struct TrailKeys(Vec<MessageKey>);
+/// The ids of the trail's events within the window, as they are read.
+#[derive(Debug)]
+pub struct TrailKeys {
+    window: Window,
+    keys: Vec<MessageKey>,
+}
 
 impl TrailKeys {
-    /// Adds one.
+    /// Of what is looked at: the rest takes no memory.
+    #[must_use]
+    pub fn new(window: Window) -> Self {
+        Self { window, keys: Vec::new() }
+    }
+
+    /// One more, which was sent at this time.
     ///
     /// # Errors
-    /// When there is no room.
-    pub fn add(&mut self, key: MessageKey) -> Result<(), TooMany> {
-        if self.0.len() >= MOST {
+    /// When there are too many.
+    pub fn add(&mut self, key: MessageKey, time: Option<Timestamp>) -> Result<(), TooMany> {
+        if !self.window.has(time) {
+            return Ok(());
+        }
+        if self.keys.len() >= MOST {
             // Several trails have many in common.
-            self.0.sort_unstable();
-            self.0.dedup();
-            if self.0.len() >= MOST / 2 {
+            self.keys.sort_unstable();
+            self.keys.dedup();
+            if self.keys.len() >= MOST / 2 {
                 return Err(TooMany);
             }
         }
-        self.0.push(key);
+        self.keys.push(key);
         Ok(())
     }
 
     /// They are all there: what the log says comes next.
     #[must_use]
-    pub fn join(mut self, window: Window) -> Join {
-        self.0.sort_unstable();
-        self.0.dedup();
-        let told = vec![0; self.0.len().div_ceil(64)];
-        Join { window, trail: self.0, told, lacking: HashSet::new(), spans: BTreeMap::new() }
+    pub fn join(mut self) -> Join {
+        self.keys.sort_unstable();
+        self.keys.dedup();
+        let told = vec![0; self.keys.len().div_ceil(64)];
+        Join { window: self.window, trail: self.keys, told, lacking: HashSet::new(), spans: BTreeMap::new() }
     }
 }
 
@@ -255,12 +267,15 @@ mod tests {
     }
 
     fn joined(trail: &[Message], log: &[Message], (since, until, settled): (i8, i8, i8)) -> (Vec<u8>, Vec<u8>) {
-        let mut keys = TrailKeys::default();
-        for message in trail {
-            keys.add(said(*message).key).unwrap();
-        }
         let window = Window { since: Some(at(since)), until: Some(at(until)), settled: at(settled) };
-        let mut join = keys.join(window);
+        let mut keys = TrailKeys::new(window);
+        for message in trail {
+            let said = said(*message);
+            keys.add(said.key, said.time).unwrap();
+        }
+        let is_meant = |message: &&Message| message.1.is_none_or(|time| since <= time && time < until);
+        assert_eq!(keys.keys.len(), trail.iter().filter(is_meant).count());
+        let mut join = keys.join();
         let lacks = |it: &&Message| join.log(&said(**it)).unwrap() == Verdict::TrailLacks;
         let mut trail_lacks: Vec<u8> = log.iter().filter(lacks).map(|it| it.0).collect();
         assert_eq!(join.lacking_in_trail(), trail_lacks.len());

@@ -47,7 +47,7 @@ pub(super) fn compare(
     window: Window,
     printer: &mut Printer,
 ) -> anyhow::Result<Comparison> {
-    let join = trail_keys(files)?.join(window);
+    let join = trail_keys(files, window)?.join();
     let mut found = Comparison { join, both: 0, trail_lacks: 0, log_lacks: 0, young: 0, unreadable: 0 };
     let bar = bar(logs.iter().map(size).sum(), "reading the log");
     for log in logs {
@@ -139,11 +139,11 @@ struct Head<'a> {
     timestamp: Option<Timestamp>,
 }
 
-fn trail_keys(files: &[TrailFile]) -> anyhow::Result<TrailKeys> {
-    let mut keys = TrailKeys::default();
+fn trail_keys(files: &[TrailFile], window: Window) -> anyhow::Result<TrailKeys> {
+    let mut keys = TrailKeys::new(window);
     each_event(files, "reading the trail", |_, _, head, _| {
         let id = head.message_id.as_deref().unwrap_or_default();
-        keys.add(MessageKey::of(id)).map_err(Into::into)
+        keys.add(MessageKey::of(id), head.timestamp).map_err(Into::into)
     })?;
     Ok(keys)
 }
