@@ -143,9 +143,12 @@ impl Query {
     /// The first glob that does not parse.
     pub fn event_types(&mut self, globs: &[String]) -> Result<&mut Self, QueryError> {
         if !globs.is_empty() {
-            self.globs = Some(Globs::new(globs)?);
+            // A mistake is told as it was written.
+            Globs::new(globs)?;
+            let folded: Vec<_> = globs.iter().map(|glob| glob.to_lowercase()).collect();
+            self.globs = Some(Globs::new(&folded)?);
             let is_plain = globs.iter().all(|glob| !glob.contains(GLOB_LETTERS));
-            self.event_types = is_plain.then(|| globs.iter().map(|glob| glob.to_lowercase()).collect());
+            self.event_types = is_plain.then_some(folded);
         }
         Ok(self)
     }
@@ -192,7 +195,7 @@ impl Query {
         let by_type = self
             .globs
             .as_ref()
-            .is_none_or(|globs| entry.event_type.as_ref().is_some_and(|event_type| globs.matches(event_type)));
+            .is_none_or(|globs| entry.event_type.as_ref().is_some_and(|it| globs.matches(&it.to_lowercase())));
         let by_address = self.networks.is_empty() && self.addresses.is_empty()
             || entry.initiator.address.as_deref().is_some_and(|address| self.matches_address(address));
         if !by_type || !by_address {
@@ -415,6 +418,7 @@ mod tests {
         assert!(from("192.0.2.7") && from("192.0.2.0/24") && from("::ffff:192.0.2.7") && !from("192.0.2.70"));
         let of = |globs: &[&str]| matches(|query| _ = query.event_types(&texts(globs)).unwrap());
         assert!(of(&["identity.user.*"]) && of(&["identity.user.deleted"]) && !of(&["!identity.user.*"]));
+        assert!(of(&["Identity.USER.*"]) && of(&["IDENTITY.user.deleted"]) && !of(&["!Identity.User.*"]));
         let has = |text: &str| matches(|query| _ = query.texts(&texts(&[text])).unwrap());
         assert!(has("zoë 😀 \"X\"") && has("JENKINS") && !has("\\u00eb"));
         let mut query = Query::new();
