@@ -44,7 +44,7 @@ impl Floor {
         &self.dir
     }
 
-    /// Looks at it; `least` is `[audit] ``min_free`.
+    /// Looks at it; `least` is `[audit] min_free`.
     pub(super) fn look(&mut self, free: Option<u64>, least: Option<u64>) -> Option<Change> {
         let free = free?;
         let least = least.unwrap_or(0);

@@ -319,7 +319,7 @@ fn hostile_names_stay_text() {
         assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control() && letter != '\u{202e}'), "{shown}");
         let table = out(&["search", "--csv", trail.path(), "--user", &user]);
         let mut reader = csv::Reader::from_reader(table.as_bytes());
-        assert_eq!(reader.headers().unwrap().len(), 28);
+        assert_eq!(reader.headers().unwrap().len(), 29);
         let rows: Vec<_> = reader.records().map(|row| row.unwrap()).collect();
         assert_eq!(rows.len(), records);
         for cell in rows.iter().flatten() {
