@@ -190,7 +190,7 @@ fn as_io(error: TrailError) -> io::Error {
     match error {
         TrailError::Io { source, .. } => source,
         // A file that is about to get its first record, or is being replaced.
-        TrailError::Absent(_) | TrailError::Foreign(_) => io::ErrorKind::NotFound.into(),
+        TrailError::Absent(_) | TrailError::Foreign(_) | TrailError::Moved(_) => io::ErrorKind::NotFound.into(),
         other => io::Error::other(other),
     }
 }

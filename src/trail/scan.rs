@@ -233,7 +233,7 @@ impl Source {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use std::fs;
+    use std::{fs, io};
 
     use super::*;
 
@@ -241,7 +241,17 @@ mod tests {
     fn found(files: &[(&str, u64)], named: &[&str]) -> Vec<(String, usize)> {
         let dir = tempfile::tempdir().unwrap();
         for (name, seq) in files {
-            fs::write(dir.path().join(name), format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n")).unwrap();
+            let line = format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n").into_bytes();
+            let bytes = match Path::new(name).extension().and_then(|end| end.to_str()) {
+                Some("zst") => zstd::encode_all(&*line, 1).unwrap(),
+                Some("gz") => {
+                    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    io::Write::write_all(&mut packer, &line).unwrap();
+                    packer.finish().unwrap()
+                }
+                _ => line,
+            };
+            fs::write(dir.path().join(name), bytes).unwrap();
         }
         let mut paths: Vec<_> = named.iter().map(|name| dir.path().join(name)).collect();
         if paths.is_empty() {
