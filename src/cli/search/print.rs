@@ -170,3 +170,22 @@ pub(super) fn told(entry: &Entry) -> String {
     }
     line
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_by_hand_and_what_was_replayed_is_shown_as_such() {
+        let shown = |line: &str| readable(&Entry::read(line.as_bytes()).unwrap(), false);
+        let event = r#"{"seq":1,"type":"event","message_id":"m","event_type":"identity.user.deleted","imported":null}"#;
+        assert!(!shown(event).contains("imported"));
+        assert!(shown(&event.replace("null", r#"{"from":"k.log:1"}"#)).ends_with(" (imported)"));
+        let replay = r#"{"seq":2,"type":"replay","at":"2026-11-21T10:00:00Z","run":"7","message_id":"m\u001b","event_type":"x.y","from":"a\nb:1","planned":[{}]}"#;
+        assert_eq!(
+            shown(replay),
+            "2026-11-21T10:00:00.000Z REPLAY run 7 of x.y, message m\\u{1b}, from a\\nb:1: 1 planned"
+        );
+    }
+}
