@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 use serde_json::json;
 
 use super::client::{Client, Reply};
-use super::{Attempt, Destination, Outcome, Request, file, http, slack};
+use super::{Attempt, Destination, Outcome, Request, file, http, slack, syslog};
 use crate::finding::Finding;
 use crate::transport::skew;
 
@@ -50,6 +50,15 @@ fn look(name: &str, file: &file::File) -> Finding {
     }
 }
 
+/// How far one comes without a message.
+async fn approach(name: &str, syslog: &syslog::Syslog) -> Finding {
+    let tried = format!("{name}: reachable");
+    match syslog.look().await {
+        Ok(found) => Finding::ok(tried, found),
+        Err(reason) => refused(tried, &reason),
+    }
+}
+
 impl Destination {
     /// Whether it can be reached and, of Jenkins, does what the rules ask of it. `name` is as in the settings. Ends
     /// within the destination's deadlines, Jenkins' for each request.
@@ -59,6 +68,7 @@ impl Destination {
             Self::Slack(slack) => slack.client.reach(name, slack.origin()).await,
             Self::Http(http) => http.client.reach(name, http.origin()).await,
             Self::File(file) => Examined { findings: vec![look(name, file)], skew: None },
+            Self::Syslog(syslog) => Examined { findings: vec![approach(name, syslog).await], skew: None },
         };
         if uses.is_empty() {
             examined.findings.push(Finding::warning(
@@ -81,6 +91,10 @@ impl Destination {
             }
             Self::Slack(_) => Request::Slack(slack::Request { text, blocks: None }),
             Self::File(_) => return Finding::untried(tried, "not sent: that it can be written was looked at"),
+            Self::Syslog(_) => {
+                let (kind, at) = ("cadfd.doctor.test".to_owned(), Some(now));
+                Request::Syslog(syslog::Request { kind, at, text, ..syslog::Request::default() })
+            }
             Self::Http(http) if *http.method() == Method::POST => {
                 let body = http::Body::Json(json!({"test": true, "from": "cadfd doctor", "text": text}));
                 Request::Http(http::Request { body, ..http::Request::default() })

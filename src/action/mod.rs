@@ -1,4 +1,4 @@
-//! What is done elsewhere: a Jenkins build, a Slack message, an HTTP call, a line in a file.
+//! What is done elsewhere: a Jenkins build, a Slack message, an HTTP call, a line in a file, a syslog message.
 //!
 //! Its promise: one attempt at one rendered request comes to exactly one [`Outcome`], within the destination's
 //! deadlines, and no secret is in it. When to try again, in which order and how often is the caller's business.
@@ -11,6 +11,7 @@ pub mod jenkins;
 pub mod log;
 mod signature;
 pub mod slack;
+pub mod syslog;
 
 use std::time::Duration;
 
@@ -36,10 +37,12 @@ pub enum Request {
     Http(http::Request),
     /// A line in a file.
     File(file::Request),
+    /// A syslog message.
+    Syslog(syslog::Request),
 }
 
 impl Request {
-    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`.
+    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`, `syslog`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -47,6 +50,7 @@ impl Request {
             Self::Slack(_) => "slack",
             Self::Http(_) => "http",
             Self::File(_) => "file",
+            Self::Syslog(_) => "syslog",
         }
     }
 }
@@ -157,7 +161,7 @@ pub struct Limits {
     pub total_timeout: Duration,
     /// At most so many deliveries in so long; `None` is unlimited. Default: none, for Slack [`slack::RATE`].
     pub rate: Option<(u32, Duration)>,
-    /// At most so many attempts at once. Default 4, for Slack and files 1.
+    /// At most so many attempts at once. Default 4, for Slack, files and syslog 1.
     pub concurrency: usize,
     /// The delays between attempts. Default 5 s to 1 h.
     pub retry: retry::Schedule,
@@ -178,7 +182,7 @@ impl Default for Limits {
     }
 }
 
-/// Where requests go: one for each table `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]` in the settings.
+/// Where requests go: one for each table `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]`, `[syslog.…]` in the settings.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them, and none is moved about")]
 pub enum Destination {
@@ -190,10 +194,12 @@ pub enum Destination {
     Http(http::Http),
     /// A file.
     File(file::File),
+    /// A syslog receiver.
+    Syslog(syslog::Syslog),
 }
 
 impl Destination {
-    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`.
+    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`, `syslog`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -201,6 +207,7 @@ impl Destination {
             Self::Slack(_) => "slack",
             Self::Http(_) => "http",
             Self::File(_) => "file",
+            Self::Syslog(_) => "syslog",
         }
     }
 
@@ -212,6 +219,7 @@ impl Destination {
             Self::Slack(slack) => slack.limits(),
             Self::Http(http) => http.limits(),
             Self::File(file) => file.limits(),
+            Self::Syslog(syslog) => syslog.limits(),
         }
     }
 
@@ -223,6 +231,7 @@ impl Destination {
             (Self::Slack(slack), Request::Slack(request)) => slack.perform(request, &attempt).await,
             (Self::Http(http), Request::Http(request)) => http.perform(request, &attempt).await,
             (Self::File(file), Request::File(request)) => file.perform(request, &attempt).await,
+            (Self::Syslog(syslog), Request::Syslog(request)) => syslog.perform(request, &attempt).await,
             (_, request) => Outcome::given_up(format!(
                 "planned as {}, but its destination is now of kind {}: the settings changed since",
                 request.kind(),

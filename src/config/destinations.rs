@@ -1,4 +1,4 @@
-//! `[jenkins.…]`, `[slack.…]`, `[http.…]` and `[file.…]`.
+//! `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]` and `[syslog.…]`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::action::http::Auth;
-use crate::action::{BuildError, ClientSettings, Limits, file, http, jenkins, slack};
+use crate::action::{BuildError, ClientSettings, Limits, file, http, jenkins, slack, syslog};
 use crate::retry::Schedule;
 use crate::secret::Secret;
 
@@ -35,6 +35,7 @@ pub(super) fn read(root: &Section<'_>, (trail, state): (&Path, &Path)) -> BTreeM
     add("slack", &|section| Some(Destination::Slack(slack(section))));
     add("http", &|section| Some(Destination::Http(http(section))));
     add("file", &|section| Some(Destination::File(file(section, trail, state))));
+    add("syslog", &|section| Some(Destination::Syslog(syslog(section))));
     all
 }
 
@@ -101,6 +102,19 @@ fn file(section: &Section<'_>, trail: &Path, state: &Path) -> file::Settings {
     file::Settings { path, limits: patience(section, &file::default_limits()) }
 }
 
+fn syslog(section: &Section<'_>) -> syslog::Settings {
+    let lengths = syslog::SHORTEST_LIMIT as u64..=syslog::LONGEST_LIMIT as u64;
+    let max_length = section.get("max_length").map(|_| section.integer("max_length", lengths, 0));
+    syslog::Settings {
+        url: section.required("url").unwrap_or_default(),
+        facility: section.choice("facility", &syslog::Facility::ALL, syslog::Facility::AUTHPRIV),
+        sd_id: section.text("sd_id").unwrap_or_else(|| syslog::SD_ID.to_owned()),
+        max_length: max_length.and_then(|bytes| usize::try_from(bytes).ok()),
+        client: certificates(section),
+        limits: limits(section, &syslog::default_limits()),
+    }
+}
+
 fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
     let read = |(name, node): (&str, &super::Node)| match &node.value {
         Value::String(value) => Some((name.to_owned(), Secret::new(value.as_str()))),
@@ -134,6 +148,10 @@ fn auth(section: &Section<'_>) -> Auth {
 }
 
 fn client(section: &Section<'_>) -> ClientSettings {
+    ClientSettings { proxy: section.secret("proxy"), ..certificates(section) }
+}
+
+fn certificates(section: &Section<'_>) -> ClientSettings {
     let files @ [ca_file, cert_file, key_file] = &["ca_file", "cert_file", "key_file"].map(|key| section.file(key));
     let settings = ClientSettings {
         ca_file: ca_file.clone(),
@@ -141,7 +159,7 @@ fn client(section: &Section<'_>) -> ClientSettings {
         key_file: key_file.clone(),
         // Digests, so that no key is kept longer than it is needed. What cannot be read was said by `file`.
         content: files.iter().flatten().flat_map(std::fs::read).map(|text| Sha256::digest(text).to_vec()).collect(),
-        proxy: section.secret("proxy"),
+        proxy: None,
     };
     if settings.cert_file.is_some() != settings.key_file.is_some() {
         section.problem("`cert_file` and `key_file` go together; one of them is missing");

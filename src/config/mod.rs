@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{self, file, http, jenkins, slack};
+use crate::action::{self, file, http, jenkins, slack, syslog};
 use crate::audit;
 use crate::intake;
 use crate::retry::Schedule;
@@ -84,6 +84,8 @@ pub enum Destination {
     Http(http::Settings),
     /// `[file.…]`
     File(file::Settings),
+    /// `[syslog.…]`
+    Syslog(syslog::Settings),
 }
 
 impl Destination {
@@ -97,6 +99,7 @@ impl Destination {
             Self::Slack(settings) => action::Destination::Slack(slack::Slack::new(settings)?),
             Self::Http(settings) => action::Destination::Http(http::Http::new(settings)?),
             Self::File(settings) => action::Destination::File(file::File::new(settings)),
+            Self::Syslog(settings) => action::Destination::Syslog(syslog::Syslog::new(settings)?),
         })
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use crate::action::{jenkins, log::LineFormat};
+use crate::action::{jenkins, log::LineFormat, syslog};
 use crate::event::Outcome;
 use crate::rule::{
     Act, FileAct, Globs, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, Rule, RuleTable, SlackAct, Subject,
-    Verdict, sample,
+    SyslogAct, Verdict, sample,
 };
 use crate::template::{Condition, JsonLeaf, Place as Target, Template, TemplateError, nearest};
 
@@ -149,7 +149,8 @@ impl Reader<'_> {
         let is_final = section.boolean("final", false);
         let enabled = section.boolean("enabled", true);
         let actions = self.actions();
-        let silent = ["log", "jenkins", "slack", "http", "file"].iter().all(|kind| section.get(kind).is_none());
+        let silent =
+            ["log", "jenkins", "slack", "http", "file", "syslog"].iter().all(|kind| section.get(kind).is_none());
         if silent && !is_final && enabled {
             section.problem("this rule does nothing: it has no action, such as [[rule.log]], and is not `final`");
         }
@@ -202,6 +203,7 @@ impl Reader<'_> {
         add("slack", &|section| Some(Act::Slack(slack(section, self.to(section, "slack")?))));
         add("http", &|section| Some(Act::Http(http(section, self.to(section, "http")?))));
         add("file", &|section| Some(Act::File(file(section, self.to(section, "file")?))));
+        add("syslog", &|section| Some(Act::Syslog(syslog(section, self.to(section, "syslog")?))));
         actions.sort_by(|a, b| a.0.cmp(&b.0));
         actions.into_iter().map(|(_, act)| act).collect()
     }
@@ -284,6 +286,28 @@ fn file(section: &Section<'_>, to: String) -> FileAct {
     FileAct { to, line: template(section, "line", Target::Text) }
 }
 
+fn syslog(section: &Section<'_>, to: String) -> SyslogAct {
+    let facility =
+        section.get("facility").map(|_| section.choice("facility", &syslog::Facility::ALL, syslog::Facility::AUTHPRIV));
+    let severity =
+        section.get("severity").map(|_| section.choice("severity", &syslog::Severity::ALL, syslog::Severity::Info));
+    let data = section
+        .get("data")
+        .map(|_| section.entries("data").into_iter().filter_map(|entry| datum(section, entry)).collect());
+    SyslogAct { to, text: template(section, "text", Target::Text), data, facility, severity }
+}
+
+/// A name and a template of structured data.
+fn datum(section: &Section<'_>, (name, node): (&str, &Node)) -> Option<(String, JsonLeaf)> {
+    if let Err(error) = syslog::check_name(name) {
+        section.problem_at("data", format!("`data`: {error}"));
+    }
+    let source = source(section, "data", name, node)?;
+    let leaf = JsonLeaf::compile(&source, Target::Parameter);
+    let leaf = leaf.map_err(|error| TemplateError::new(&format!("{name}: {error}")));
+    Some((name.to_owned(), compiled(section, "data", leaf)?))
+}
+
 fn template(section: &Section<'_>, key: &str, target: Target) -> Option<Template> {
     let source = section.text(key)?;
     compiled(section, key, Template::compile(&source, target))
@@ -293,24 +317,29 @@ fn compiled<T>(section: &Section<'_>, key: &str, result: Result<T, TemplateError
     result.map_err(|error| section.problem_at(key, format!("`{key}`: {error}"))).ok()
 }
 
-/// A table of names and templates, such as `parameters`. Numbers and booleans are their own text.
+/// A table of names and templates, such as `parameters`.
 fn templates(section: &Section<'_>, key: &str) -> Vec<(String, Template)> {
     let read = |(name, node): (&str, &Node)| {
-        let source = match &node.value {
-            Value::String(text) => text.clone(),
-            Value::Integer(number) => number.to_string(),
-            Value::Float(number) => number.to_string(),
-            Value::Boolean(yes) => yes.to_string(),
-            other => {
-                section.problem_at(key, format!("`{key}`: {name}: expected a string, found {}", other.kind()));
-                return None;
-            }
-        };
+        let source = source(section, key, name, node)?;
         let template = Template::compile(&source, Target::Parameter);
         let template = template.map_err(|error| TemplateError::new(&format!("{name}: {error}")));
         Some((name.to_owned(), compiled(section, key, template)?))
     };
     section.entries(key).into_iter().filter_map(read).collect()
+}
+
+/// What was written for a template. Numbers and booleans are their own text.
+fn source(section: &Section<'_>, key: &str, name: &str, node: &Node) -> Option<String> {
+    Some(match &node.value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        other => {
+            section.problem_at(key, format!("`{key}`: {name}: expected a string, found {}", other.kind()));
+            return None;
+        }
+    })
 }
 
 fn json(section: &Section<'_>, key: &str, node: &Node, target: Target) -> JsonTemplate {

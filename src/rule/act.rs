@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::Value as Field;
 use serde_json::{Map, Value};
 
-use super::Subject;
+use super::{Subject, SyslogAct};
 use crate::action::log::{self, LineFormat};
 use crate::action::{Request, file, http, jenkins, slack};
 use crate::template::{Fields, JsonLeaf, Template, TemplateError, View};
@@ -24,6 +24,8 @@ pub enum Act {
     Http(HttpAct),
     /// A line in a file.
     File(FileAct),
+    /// A syslog message.
+    Syslog(SyslogAct),
 }
 
 /// `[[rule.log]]`
@@ -156,6 +158,7 @@ impl Act {
             Self::Slack(act) => &act.to,
             Self::Http(act) => &act.to,
             Self::File(act) => &act.to,
+            Self::Syslog(act) => &act.to,
         }
     }
 
@@ -199,6 +202,7 @@ impl Act {
                 };
                 Ok(Request::File(file::Request { line }))
             }
+            Self::Syslog(act) => Ok(Request::Syslog(act.request(subject, &view())?)),
         }
     }
 
@@ -214,6 +218,7 @@ impl Act {
         let mut found = BTreeMap::new();
         match self {
             Self::Log(LogAct::Format(_)) | Self::File(_) => {}
+            Self::Syslog(act) => act.mistakes(fields, &mut found),
             Self::Log(LogAct::Template(text)) => drop(found.insert("text", text.mistakes(fields))),
             Self::Jenkins(act) => drop(found.insert("parameters", all(&act.parameters))),
             Self::Slack(act) => {

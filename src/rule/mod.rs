@@ -6,6 +6,7 @@
 mod act;
 mod matcher;
 pub mod sample;
+mod syslog;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
 pub use matcher::{GlobError, Globs};
+pub use syslog::SyslogAct;
 
 use crate::action::Request;
 use crate::event::{Event, Outcome};

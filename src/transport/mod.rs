@@ -1,9 +1,10 @@
-//! HTTP to others: TLS, deadlines, bounded answers, and an operator's words for a network that fails.
+//! HTTP to others, and TLS for what is not HTTP: deadlines, bounded answers, and an operator's words for a network that fails.
 //!
 //! Its promise: every request ends within its deadlines, follows no redirect, uses no proxy that was not set, and no
 //! error shows a URL or a setting's value.
 
 mod clock;
+pub(crate) mod tls;
 mod veil;
 
 use std::error::Error as _;
@@ -154,7 +155,7 @@ fn innermost(error: &reqwest::Error) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     if duration.subsec_millis() == 0 {
         format!("{} s", duration.as_secs())
     } else {
