@@ -24,6 +24,7 @@ test: ## all tests, against private RabbitMQ nodes
 	@.ci/rabbitmq-4
 	@.ci/promtool
 	@command -v systemd-analyze > /dev/null || .ci/install systemd
+	@ls /usr/lib/*/rsyslog/lmnsd_ossl.so > /dev/null 2>&1 || .ci/install rsyslog-openssl
 	cargo test --locked
 
 test-keystone: ## a hundred operations on a real Keystone 28.1 (from PyPI, with MariaDB), and what must come of each

@@ -214,7 +214,8 @@ impl<'a> Section<'a> {
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)], default: T) -> T {
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let value = self.value(key, &words.join(" or "), |value| match value {
+        let expected = if words.len() > 4 { format!("one of {}", words.join(", ")) } else { words.join(" or ") };
+        let value = self.value(key, &expected, |value| match value {
             Value::String(text) => choices.iter().find(|(word, _)| word == text).map(|(_, choice)| *choice),
             _ => None,
         });

@@ -105,8 +105,17 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     assert_eq!((plain.bounds, plain.audit, plain.daemon), (full.bounds, full.audit, full.daemon));
     assert_eq!(
         full.destinations.keys().collect::<Vec<_>>(),
-        ["file.custody", "http.inventory", "jenkins.ci", "slack.ops"]
+        ["file.custody", "http.inventory", "jenkins.ci", "slack.ops", "syslog.siem"]
     );
+    let wanted = syslog::Settings {
+        url: "tls://siem.example.org:6514".to_owned(),
+        facility: syslog::Facility::AUTHPRIV,
+        sd_id: syslog::SD_ID.to_owned(),
+        max_length: Some(syslog::LENGTH),
+        client: ClientSettings::default(),
+        limits: syslog::default_limits(),
+    };
+    assert_eq!(full.destinations["syslog.siem"], Destination::Syslog(wanted));
     assert_eq!((plain.names, plain.admin), (full.names, full.admin));
     assert_eq!(plain.keystone, None);
     let keystone = full.keystone.unwrap();

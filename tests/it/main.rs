@@ -49,6 +49,7 @@ mod runbook;
 mod search;
 mod service;
 mod standins;
+mod syslog;
 mod tmpfs;
 mod trail;
 mod two;

@@ -37,7 +37,7 @@ fn a_message_is_as_the_rfc_has_it() {
 #[test]
 fn what_is_no_name_is_made_one() {
     let long = message(&Head { host: "höst 1", ..head("identity.project tag.created.and.much.more") }, &[], "x", 480);
-    assert!(long.contains(" h_st_1 cadfd 4711 identity.project_tag.created.and. - x"), "{long}");
+    assert!(long.contains(" h_st_1 cadfd 4711 identity.project_tag.created.and - x"), "{long}");
     // Of another year than four digits are enough for.
     let early = Head { at: Some("-000044-03-15T12:00:00Z".parse().unwrap()), ..head("x") };
     assert!(message(&early, &[], "x", 480).starts_with("<84>1 - controller-1 "));

@@ -22,7 +22,7 @@ pub const SD_ID: &str = "cadfd@32473";
 const UDP_LENGTH: usize = 2048;
 
 /// What rsyslog and syslog-ng take unless told otherwise.
-const LENGTH: usize = 8192;
+pub const LENGTH: usize = 8192;
 
 /// A receiver, as set.
 #[derive(Clone, Debug, PartialEq)]

@@ -51,3 +51,58 @@ fn addresses_that_cannot_work_are_named() {
     let error = Way::new(&Settings { client, ..settings("tcp://siem") }).unwrap_err();
     assert_eq!(error.to_string(), "ca_file: is for tls:// only");
 }
+
+/// A receiver that takes a connection as `take` does; what the sender makes of it.
+async fn sent<F: Future<Output = ()> + Send>(
+    total: std::time::Duration,
+    take: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> Result<(), Failure> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = Way::new(&settings(&format!("tcp://{}", listener.local_addr().unwrap()))).unwrap();
+    let limits = Limits { total_timeout: total, ..default_limits() };
+    let receiver = async { take(listener.accept().await.unwrap().0).await };
+    tokio::join!(way.send("<14>1 - - - - - - ü", &limits), receiver).0
+}
+
+#[tokio::test]
+async fn a_message_is_taken_when_the_receiver_has_read_to_its_end_and_closed() {
+    let minute = std::time::Duration::from_mins(1);
+    let taken = sent(minute, async |mut stream| {
+        let mut frame = String::new();
+        stream.read_to_string(&mut frame).await.unwrap();
+        assert_eq!(frame, "20 <14>1 - - - - - - ü");
+    });
+    assert!(taken.await.is_ok());
+    // Closed before it was read: the kernel says so by a reset.
+    let broken = sent(minute, async |stream| stream.readable().await.unwrap()).await.unwrap_err();
+    assert_eq!(broken.kind, FailureKind::Unreachable, "{broken:?}");
+    // Read, but never closed: who knows by whom.
+    let (done, waits) = tokio::sync::oneshot::channel::<()>();
+    let silent = sent(std::time::Duration::from_millis(50), async |mut stream| {
+        stream.read_to_string(&mut String::new()).await.unwrap();
+        tokio::spawn(async move { waits.await.map(|()| drop(stream)) });
+    });
+    let failure = silent.await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Timeout, "{failure:?}");
+    assert_eq!(failure.reason, "did not take the message and close the connection within 50 ms");
+    drop(done);
+}
+
+#[tokio::test]
+async fn nobody_there_is_said() {
+    let refused = |reason: &str| reason == "connection refused";
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in [format!("tcp://{free}"), format!("udp://{free}")] {
+        let failure = Way::new(&settings(&url)).unwrap().send("x", &default_limits()).await.unwrap_err();
+        assert!(refused(&failure.reason), "{url}: {failure:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let absent = format!("unix://{}/log", dir.path().display());
+    let failure = Way::new(&settings(&absent)).unwrap().send("x", &default_limits()).await.unwrap_err();
+    assert!(failure.reason.starts_with("No such file or directory"), "{failure:?}");
+    let listener = UnixDatagram::bind(dir.path().join("log")).unwrap();
+    let failure =
+        Way::new(&settings(&absent)).unwrap().send(&"x".repeat(4 << 20), &default_limits()).await.unwrap_err();
+    assert!(failure.too_long, "{failure:?}");
+    drop(listener);
+}
