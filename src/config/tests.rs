@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::*;
+use crate::action::ClientSettings;
 use crate::rule::sample;
 
 /// The mistakes of a case written to a folder of its own, with file names instead of paths. `$DIR` is that folder.

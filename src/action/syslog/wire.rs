@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use rustls::ClientConfig;
@@ -121,9 +122,13 @@ impl Way {
         let sent = timeout(limits.total_timeout, async {
             match self {
                 Self::Udp(host) => datagram(host, message).await,
-                Self::Tcp(host) => hand_over(self.within(limits, host.connect()).await?, message).await,
+                Self::Tcp(host) => {
+                    let (stream, way) = self.within(limits, timed(host.connect())).await?;
+                    hand_over(stream, |stream| stream, way, message).await
+                }
                 Self::Tls(host, name, config) => {
-                    hand_over(self.within(limits, secure(host, name, config)).await?, message).await
+                    let (stream, way) = self.within(limits, timed(secure(host, name, config))).await?;
+                    hand_over(stream, |stream| stream.get_ref().0, way, message).await
                 }
                 Self::Unix(path) => {
                     let socket = UnixDatagram::unbound()?;
@@ -194,27 +199,43 @@ async fn secure(
 
 /// The message with its length before it (octet counting, RFC 6587 section 3.4.1 and RFC 5425 section 4.3), then the
 /// end of what we send, then the end of what the receiver sends.
-async fn hand_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, message: &str) -> Result<(), Failure> {
+///
+/// A receiver that closes before our end (it has too many connections, or is not for us) looks like one that closes after
+/// it, until what we sent is answered by a reset. That takes one way there and back, for which `way` is enough.
+async fn hand_over<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    socket: impl Fn(&S) -> &TcpStream,
+    way: Duration,
+    message: &str,
+) -> Result<(), Failure> {
+    let broken = |failure: Failure| {
+        let reason = match failure.reason.as_str() {
+            reason if reason.starts_with("certificate") => reason.to_owned(),
+            reason => format!("the connection broke before the receiver closed it: {reason}"),
+        };
+        Failure { reason, ..failure }
+    };
     stream.write_all(format!("{} {message}", message.len()).as_bytes()).await?;
     stream.shutdown().await?;
     let mut said = [0; 512];
     loop {
         match stream.read(&mut said).await {
-            Ok(0) => return Ok(()),
+            Ok(0) => break,
             // Nothing that syslog knows of.
             Ok(_) => {}
             // TLS that was closed without saying so: the receiver has come to our end all the same.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => {
-                let failure = Failure::from(error);
-                let reason = match failure.reason.as_str() {
-                    reason if reason.starts_with("certificate") => reason.to_owned(),
-                    reason => format!("the connection broke before the receiver closed it: {reason}"),
-                };
-                return Err(Failure { reason, ..failure });
-            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(broken(error.into())),
         }
     }
+    tokio::time::sleep(way).await;
+    socket(&stream).take_error()?.map_or(Ok(()), |error| Err(broken(error.into())))
+}
+
+/// What it came to, and how long it took.
+async fn timed<T>(dial: impl Future<Output = Result<T, Failure>>) -> Result<(T, Duration), Failure> {
+    let began = Instant::now();
+    Ok((dial.await?, began.elapsed()))
 }
 
 /// One datagram, to the first of the host's addresses that there is a way to.

@@ -73,7 +73,9 @@ async fn a_message_is_taken_when_the_receiver_has_read_to_its_end_and_closed() {
         assert_eq!(frame, "20 <14>1 - - - - - - ü");
     });
     assert!(taken.await.is_ok());
-    // Closed before it was read: the kernel says so by a reset.
+    // Closed before it was read, or even sent: the kernel says so by a reset, of which a read need not tell.
+    let broken = sent(minute, async |stream| drop(stream)).await.unwrap_err();
+    assert_eq!(broken.kind, FailureKind::Unreachable, "{broken:?}");
     let broken = sent(minute, async |stream| stream.readable().await.unwrap()).await.unwrap_err();
     assert_eq!(broken.kind, FailureKind::Unreachable, "{broken:?}");
     // Read, but never closed: who knows by whom.
