@@ -98,8 +98,10 @@ fn parsed(message: &str) -> (Vec<&str>, Vec<(String, String)>, Option<&str>) {
             match letters.next().unwrap() {
                 '"' => break,
                 '\\' => value.push(letters.next().unwrap()),
-                ']' => panic!("] without a backslash: {message}"),
-                letter => value.push(letter),
+                letter => {
+                    assert_ne!(letter, ']', "without a backslash: {message}");
+                    value.push(letter);
+                }
             }
         }
         data.push((name.to_owned(), value));
