@@ -122,7 +122,8 @@ impl Rsyslog {
             "tls" => {
                 let ours = self.authority.issue(&["cadfd"]);
                 let (ca, cert, key) = (self.authority.ca_file(), ours.cert_file, ours.key_file);
-                format!("ca_file = {ca:?}\ncert_file = {cert:?}\nkey_file = {key:?}\n")
+                let (ca, cert, key) = (ca.display(), cert.display(), key.display());
+                format!("ca_file = \"{ca}\"\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\n")
             }
             _ => String::new(),
         };
@@ -270,8 +271,11 @@ fn what_rsyslog_does_not_take_waits_until_it_is_back() {
 fn a_certificate_that_nobody_vouches_for_gets_no_message() {
     run_test(async || {
         let (vhost, rsyslog, other) = (vhost().await, Rsyslog::start().await, Authority::new());
-        let settings =
-            format!("[syslog.siem]\nurl = \"{}\"\nca_file = {:?}\n{LIMITS}", rsyslog.url("tls"), other.ca_file());
+        let settings = format!(
+            "[syslog.siem]\nurl = \"{}\"\nca_file = \"{}\"\n{LIMITS}",
+            rsyslog.url("tls"),
+            other.ca_file().display()
+        );
         let site = Site::new(&vhost).settings(&settings).rules("[[rule]]\nname = \"r\"\n[[rule.syslog]]\n");
         let mut daemon = site.consuming().await;
         vhost.publish("cadfd", &users_deleted(1)).await;
