@@ -76,7 +76,8 @@ impl Expected {
         let of_type = |kind: &'static str| records.iter().filter(move |record| record["type"] == kind);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         same("the trail's messages", &self.message_ids, of_type("event").map(|record| text(&record["message_id"])))?;
-        ensure!(records.last().is_some_and(|last| last["type"] == "stop"), "the trail does not end with cadfd's stop");
+        let ends = records.iter().rev().map(|record| text(&record["type"])).take(2).collect::<Vec<_>>();
+        ensure!(ends == ["checkpoint", "stop"], "the trail does not end with cadfd's stop and a checkpoint: {ends:?}");
         let undone = of_type("delivery").find(|record| record["outcome"] != "done");
         ensure!(undone.is_none(), "a delivery was not done: {undone:?}");
         let deliveries = of_type("delivery").count();
