@@ -4,6 +4,8 @@
 //! end from the broker's side to the disk's, each within its time. Signals are an argument, so that nothing here
 //! depends on where they come from.
 
+mod disks;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,18 +18,18 @@ use tokio::time::Instant;
 
 use crate::action;
 use crate::admin::{self, Admin, Phase, Scene};
-use crate::audit::key::{self, SignerError};
-use crate::audit::{AuditError, AuditFile, Cover, Desk, Followers, Output, Upkeep};
+use crate::audit::key::SignerError;
+use crate::audit::{AuditError, Cover, Desk, Followers, Output, Upkeep};
 use crate::checkpoint::Signer;
 use crate::config::{Config, Destination, Problems};
 use crate::intake;
 use crate::names::{self, Names};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
-use crate::retry::Schedule;
 use crate::service::Service;
 use crate::store::{OpenError, Store};
 use crate::worker::{Conditions, Order, Worker};
+use disks::Disks;
 
 /// How long the audit file and standard output may take to write what is committed, at a stop.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -37,9 +39,6 @@ const UPKEEP: Duration = Duration::from_secs(3);
 
 /// What a stop takes at most beside `stop_timeout`: the intake's end and [`FLUSH`], and time for the disk.
 const STOP: Duration = Duration::from_secs(30);
-
-/// Between attempts to start while the disk is full.
-const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
 
 /// What the daemon can be told while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +114,7 @@ pub async fn run(
     let mut admin = Admin::default();
     // First of all: that the port is taken is known before anything is touched, and a start that takes long is told.
     admin.follow(config.admin.listen).await?;
-    let Some(disks) = disks(&config, &mut controls, admin.stage(), &service).await? else { return Ok(()) };
+    let Some(disks) = disks::open(&config, &mut controls, admin.stage(), &service).await? else { return Ok(()) };
     let mut app = App::start(config, disks, standard, admin).await?;
     service.follow(&app.status, &app.store);
     let cause = loop {
@@ -140,78 +139,6 @@ pub async fn run(
     service.stops(cause, app.config.daemon.stop_timeout + STOP);
     app.stop(cause).await;
     Ok(())
-}
-
-/// What has to be there before anything can be consumed.
-struct Disks {
-    store: Arc<Store>,
-    file: AuditFile,
-    /// The last record in the audit file.
-    last: u64,
-    /// What signs checkpoints.
-    signer: Arc<Signer>,
-}
-
-impl Disks {
-    async fn open(config: &Config) -> Result<Self, StartError> {
-        let store = Arc::new(Store::open(&config.state_dir, config.bounds.clone())?);
-        let signer = signer(config, &store)?;
-        let file = AuditFile::open(&config.audit.path)?;
-        let last = file.last_written(store.position())?;
-        store.go_on(last).await?;
-        Ok(Self { store, file, last: last.seq, signer: Arc::new(signer) })
-    }
-}
-
-/// What signs the trail: the key that was given, or our own.
-fn signer(config: &Config, store: &Store) -> Result<Signer, SignerError> {
-    if let Some(path) = &config.audit.key_file {
-        return key::read(path);
-    }
-    if store.position().checkpoint_seq > 0 && !config.state_dir.join(key::FILE).exists() {
-        tracing::warn!(
-            "the key of the trail's checkpoints is gone, and another is made: give cadfd verify both keys from now on"
-        );
-    }
-    key::read_or_make(&config.state_dir)
-}
-
-/// Opens store and audit file; waits while their disk is full. `None` when told to stop meanwhile.
-async fn disks(
-    config: &Config,
-    controls: &mut mpsc::Receiver<Control>,
-    stage: &admin::Stage,
-    service: &Service,
-) -> Result<Option<Disks>, StartError> {
-    let since = Instant::now();
-    let mut failures = 0;
-    loop {
-        match Disks::open(config).await {
-            Ok(disks) => {
-                if failures > 0 {
-                    let after = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
-                    tracing::info!("the disk takes writes again after {after}");
-                }
-                return Ok(Some(disks));
-            }
-            Err(error) if !error.may_pass() => return Err(error),
-            Err(error) => {
-                service.waits(&format!("{error}; nothing is consumed until it works"));
-                if failures == 0 {
-                    tracing::error!("{error}; nothing is consumed until it works");
-                    stage.enter(Phase::Starting(error.to_string()));
-                }
-            }
-        }
-        failures += 1;
-        let until = Instant::now() + RETRY.delay(failures, rand::random());
-        // There is nothing to reload yet, and nothing more to report than was said.
-        while let Ok(control) = tokio::time::timeout_at(until, controls.recv()).await {
-            if matches!(control, None | Some(Control::Stop(_))) {
-                return Ok(None);
-            }
-        }
-    }
 }
 
 /// A task and how it is told to stop.

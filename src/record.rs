@@ -51,12 +51,8 @@ pub struct Link {
 /// The place of a whole line, with or without its end; `None` where it is no record.
 #[must_use]
 pub fn link_of(line: &[u8]) -> Option<Link> {
-    let rest = line.strip_prefix(SEQ)?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, rest) = rest.split_at_checked(digits)?;
-    // One way to write each number, so that none can be changed and mean the same.
-    let seq: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
-    if number.starts_with(b"0") || rest.first() != Some(&b',') || !line.trim_ascii_end().ends_with(b"}") {
+    let (seq, rest) = number(line)?;
+    if !line.trim_ascii_end().ends_with(b"}") {
         return None;
     }
     let prev = match rest.strip_prefix(PREV) {
@@ -67,6 +63,22 @@ pub fn link_of(line: &[u8]) -> Option<Link> {
         None => None,
     };
     Some(Link { seq, prev })
+}
+
+/// The number that a line begins with, whatever the rest of it is.
+#[must_use]
+pub fn seq_at_head(line: &[u8]) -> Option<u64> {
+    number(line).map(|(seq, _)| seq)
+}
+
+/// A line's number, and what follows it, which begins with a comma.
+fn number(line: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = line.strip_prefix(SEQ)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = rest.split_at_checked(digits)?;
+    // One way to write each number, so that none can be changed and mean the same.
+    let seq: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    (!number.starts_with(b"0") && rest.first() == Some(&b',')).then_some((seq, rest))
 }
 
 /// The number of a whole line, with or without its end; `None` where it is no record.

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -12,14 +13,25 @@ use serde::Deserialize;
 use super::rotation::{PACKED, Rotation, directory, rotated_name, sync_directory, with_end};
 use crate::chain::Hash;
 use crate::record;
-use crate::store::{Last, Position, may_pass};
+use crate::store::{Chunk, Last, Position, StoreError, may_pass};
 use crate::trail::{self, TrailError};
 
 /// Bytes read at a time while looking for the end of the last whole line.
 const CHUNK: u64 = 64 << 10;
 
+/// A line's number stands within so many bytes.
+const LINK: usize = 32;
+
 /// No first line is looked at beyond this.
 const LONGEST: u64 = 256 << 20;
+
+/// What a store knows of an audit file that was written before.
+pub struct Stored<'a> {
+    /// Up to this record everything is on disk; 0 where nothing is known.
+    pub written: u64,
+    /// The records after one, which must not be before `written`.
+    pub after: &'a dyn Fn(u64) -> Result<Vec<Arc<Chunk>>, StoreError>,
+}
 
 /// Why the audit file cannot be used. Each says the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +53,36 @@ pub enum AuditError {
     /// It ends with something that cadfd did not write.
     #[error("{0} does not end with a record of cadfd's; move it away, or name another file as [audit] path")]
     Foreign(PathBuf),
+    /// What the store has of it cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why it cannot be compared with the store.
+enum BrokenOff {
+    Io(io::Error),
+    Store(StoreError),
+}
+
+impl BrokenOff {
+    fn of(self, path: &Path) -> AuditError {
+        match self {
+            Self::Io(source) => AuditError::Io { path: path.to_owned(), source },
+            Self::Store(error) => AuditError::Store(error),
+        }
+    }
+}
+
+impl From<io::Error> for BrokenOff {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<StoreError> for BrokenOff {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl AuditError {
@@ -98,23 +140,24 @@ pub struct AuditFile {
 }
 
 impl AuditFile {
-    /// Opens or makes the file (0640, its directory 0750) and cuts off a torn last line.
+    /// Opens or makes the file (0640, its directory 0750) and cuts off a torn last line. With what is `known`, also
+    /// all from where it is otherwise than the store has it.
     ///
     /// # Errors
     /// See [`AuditError`].
-    pub fn open(path: &Path) -> Result<Self, AuditError> {
+    pub fn open(path: &Path, known: Option<&Stored<'_>>) -> Result<Self, AuditError> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
             made.map_err(|source| AuditError::Io { path: dir.to_owned(), source })?;
         }
         let options = OpenOptions::new().read(true).append(true).create(true).mode(0o640).clone();
-        let opened = Self::repaired(path, &options)?;
+        let opened = Self::repaired(path, known, &options)?;
         // The name must survive a power cut as well as the content.
         sync_directory(path).map_err(|source| AuditError::Io { path: directory(path).to_owned(), source })?;
         Ok(opened)
     }
 
-    fn repaired(path: &Path, options: &OpenOptions) -> Result<Self, AuditError> {
+    fn repaired(path: &Path, known: Option<&Stored<'_>>, options: &OpenOptions) -> Result<Self, AuditError> {
         let io = |source| AuditError::Io { path: path.to_owned(), source };
         let file = options.open(path).map_err(io)?;
         file.try_lock().map_err(|error| match error {
@@ -122,19 +165,26 @@ impl AuditFile {
             TryLockError::Error(source) => io(source),
         })?;
         let metadata = file.metadata().map_err(io)?;
-        let (len, last, hash) = last_record(&file, metadata.len()).map_err(io)?;
+        let mut found = last_record(&file, metadata.len()).map_err(io)?;
+        if let Some(known) = known
+            && let Some(end) = broken_off(&file, found.0, known).map_err(|error| error.of(path))?
+        {
+            found = last_record(&file, end).map_err(io)?;
+        }
+        let (len, last, hash) = found;
         let is_foreign = if len > 0 { last.is_none() } else { !begins_like_a_record(&file).map_err(io)? };
         if is_foreign {
             return Err(AuditError::Foreign(path.to_owned()));
         }
         if len < metadata.len() {
-            tracing::warn!(audit.path = %path.display(), bytes = metadata.len() - len, "cut off the audit file's torn last line; its record is written again");
+            tracing::warn!(audit.path = %path.display(), bytes = metadata.len() - len, "cut off the audit file's torn end; its records are written again");
             file.set_len(len).map_err(io)?;
         }
         // Whoever wrote it may have been killed before its own sync, and what stands here is soon gone from the store.
         file.sync_data().map_err(io)?;
         let first = first_record(&file).map_err(io)?;
-        Ok(Self { path: path.to_owned(), file, len, first, last, hash, id: (metadata.dev(), metadata.ino()) })
+        let id = (metadata.dev(), metadata.ino());
+        Ok(Self { path: path.to_owned(), file, len, first, last, hash, id })
     }
 
     /// The last record that was written before `position` was kept or since, in this file or in the one it was
@@ -142,14 +192,14 @@ impl AuditFile {
     ///
     /// # Errors
     /// When the directory or the rotated file cannot be read.
-    pub fn last_written(&self, position: Position) -> Result<Last, AuditError> {
-        let known = Last { seq: position.file_seq, hash: None };
-        let mut last = known.later(self.as_opened());
+    pub fn last_written(&self, position: Position, known: Option<&Stored<'_>>) -> Result<Last, AuditError> {
+        let marked = Last { seq: position.file_seq, hash: None };
+        let mut last = marked.later(self.as_opened());
         if let Some(id) = position.file.filter(|id| *id != self.id)
             && let Some(rotated) = self.sibling(id)?
         {
             // It was moved before all that was written to it had been marked in the store, or repaired.
-            let rotated = Self::repaired(&rotated, OpenOptions::new().read(true).append(true))?;
+            let rotated = Self::repaired(&rotated, known, OpenOptions::new().read(true).append(true))?;
             last = last.later(rotated.as_opened());
         }
         if self.last.is_none() {
@@ -340,6 +390,59 @@ fn last_record(file: &File, len: u64) -> io::Result<(u64, Option<u64>, Option<Ha
     Ok((end + 1, record::seq_of(&line), Some(Hash::of(&line))))
 }
 
+/// Where the first line begins that is not as the store has it, of those behind what is known to be on disk; `None` where
+/// all are, or nobody can tell. After a power cut a file can be as long as it was, with nothing in parts of what had not been
+/// synced.
+fn broken_off(file: &File, len: u64, known: &Stored<'_>) -> Result<Option<u64>, BrokenOff> {
+    let Some((mut at, mut seq)) = end_of_known(file, len, known.written)? else { return Ok(None) };
+    let mut found = Vec::new();
+    loop {
+        let chunks = (known.after)(seq)?;
+        if chunks.is_empty() {
+            return Ok(None);
+        }
+        for chunk in chunks {
+            // Else nothing is left of it, or something between is gone.
+            if chunk.last <= seq || chunk.first > seq + 1 {
+                return Ok(None);
+            }
+            let wanted = chunk.lines_after(seq);
+            found.resize(wanted.len().min(usize::try_from(len - at).unwrap_or(usize::MAX)), 0);
+            file.read_exact_at(&mut found, at)?;
+            if let Some(differs) = found.iter().zip(wanted).position(|(found, wanted)| found != wanted) {
+                let before = wanted.get(..differs).unwrap_or_default();
+                let line = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                return Ok(Some(at + line as u64));
+            }
+            if found.len() < wanted.len() {
+                return Ok(None);
+            }
+            at += wanted.len() as u64;
+            seq = chunk.last;
+        }
+    }
+}
+
+/// Where the last line ends whose record is at most `written`, and its number; the file's beginning where the first of all
+/// is the next one.
+fn end_of_known(file: &File, len: u64, written: u64) -> io::Result<Option<(u64, u64)>> {
+    let mut end = len;
+    while end > 0 && written > 0 {
+        let start = newline_before(file, end - 1)?.map_or(0, |newline| newline + 1);
+        let mut head = [0; LINK];
+        let wanted = usize::try_from(end - start).unwrap_or(LINK).min(LINK);
+        let head = head.get_mut(..wanted).unwrap_or_default();
+        file.read_exact_at(head, start)?;
+        match record::seq_at_head(head) {
+            Some(seq) if seq <= written => return Ok(Some((end, seq))),
+            // It goes on from a file that is not looked at here.
+            Some(seq) if start == 0 && seq == written + 1 => return Ok(Some((0, written))),
+            _ => end = start,
+        }
+    }
+    Ok(None)
+}
+
 /// The position of the last line feed before `end`.
 fn newline_before(file: &File, end: u64) -> io::Result<Option<u64>> {
     let mut end = end;
@@ -373,14 +476,14 @@ mod tests {
     fn a_torn_tail_is_cut_and_the_last_number_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/audit.log");
-        let mut file = AuditFile::open(&path).unwrap();
+        let mut file = AuditFile::open(&path, None).unwrap();
         assert_eq!(file.last, None);
         file.append([&*line(1)].into_iter(), (1, 1)).unwrap();
         file.append([&*line(2)].into_iter(), (2, 2)).unwrap();
         let whole = path.metadata().unwrap().len();
         drop(file);
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&line(3)[..70_000]).unwrap();
-        let file = AuditFile::open(&path).unwrap();
+        let file = AuditFile::open(&path, None).unwrap();
         assert_eq!((file.last, path.metadata().unwrap().len()), (Some(2), whole));
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o640, 0o750));
@@ -391,7 +494,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         fs::write(&path, &line(1)[..50]).unwrap();
-        let file = AuditFile::open(&path).unwrap();
+        let file = AuditFile::open(&path, None).unwrap();
         assert_eq!((file.last, path.metadata().unwrap().len()), (None, 0));
     }
 
@@ -400,9 +503,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         fs::write(&path, "2026-11-21 somebody else's log, not one line of it ended").unwrap();
-        assert!(matches!(AuditFile::open(&path), Err(AuditError::Foreign(_))));
+        assert!(matches!(AuditFile::open(&path, None), Err(AuditError::Foreign(_))));
         fs::write(&path, "2026-11-21 somebody else's log\n").unwrap();
-        assert!(matches!(AuditFile::open(&path), Err(AuditError::Foreign(_))));
+        assert!(matches!(AuditFile::open(&path, None), Err(AuditError::Foreign(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "2026-11-21 somebody else's log\n");
     }
 
@@ -411,7 +514,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         fs::write(dir.path().join("audit.log.1"), [line(1), line(2)].concat()).unwrap();
-        let last = AuditFile::open(&path).unwrap().last_written(Position::default()).unwrap();
+        let last = AuditFile::open(&path, None).unwrap().last_written(Position::default(), None).unwrap();
         assert_eq!((last.seq, last.hash), (2, Some(Hash::of(&line(2)))));
     }
 
@@ -419,26 +522,26 @@ mod tests {
     fn two_writers_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let _held = AuditFile::open(&path).unwrap();
-        assert!(matches!(AuditFile::open(&path), Err(AuditError::Locked(_))));
+        let _held = AuditFile::open(&path, None).unwrap();
+        assert!(matches!(AuditFile::open(&path, None), Err(AuditError::Locked(_))));
     }
 
     #[test]
     fn what_was_written_to_a_rotated_file_but_not_marked_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let mut file = AuditFile::open(&path).unwrap();
+        let mut file = AuditFile::open(&path, None).unwrap();
         file.append([&*line(1)].into_iter(), (1, 1)).unwrap();
         file.append([&*line(2)].into_iter(), (2, 2)).unwrap();
         let position = Position { file_seq: 1, file: Some(file.id()), ..Position::default() };
         fs::rename(&path, dir.path().join("audit.log.1")).unwrap();
         assert!(file.is_moved());
         drop(file);
-        assert_eq!(AuditFile::open(&path).unwrap().last_written(position).unwrap().seq, 2);
+        assert_eq!(AuditFile::open(&path, None).unwrap().last_written(position, None).unwrap().seq, 2);
     }
 
     fn written(path: &Path) -> AuditFile {
-        let mut file = AuditFile::open(path).unwrap();
+        let mut file = AuditFile::open(path, None).unwrap();
         file.append([&*line(7), &*line(8)].into_iter(), (7, 8)).unwrap();
         file
     }
@@ -451,7 +554,7 @@ mod tests {
         assert_eq!(written(&path).move_away().unwrap(), rotated);
         assert!(!path.exists());
         fs::rename(&rotated, &path).unwrap();
-        let again = AuditFile::open(&path).unwrap();
+        let again = AuditFile::open(&path, None).unwrap();
         assert_eq!(again.move_away().unwrap(), rotated);
         assert!(again.is_moved());
     }
@@ -461,7 +564,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         let rotated = dir.path().join("audit.log.000000000007-000000000008");
-        assert!(matches!(AuditFile::open(&path).unwrap().move_away(), Err(RotateError::Strange(_))), "empty");
+        assert!(matches!(AuditFile::open(&path, None).unwrap().move_away(), Err(RotateError::Strange(_))), "empty");
         let file = written(&path);
         for taken in [rotated.clone(), with_end(&rotated, PACKED)] {
             fs::write(&taken, "somebody else's").unwrap();
@@ -490,9 +593,62 @@ mod tests {
         let mut old = Vec::new();
         record::push_line(&mut old, 7, &Hash::START, rest);
         fs::write(&path, old).unwrap();
-        let file = AuditFile::open(&path).unwrap();
+        let file = AuditFile::open(&path, None).unwrap();
         let hour = Rotation { age: Some(std::time::Duration::from_hours(1)), ..Rotation::default() };
         assert!(!file.is_due(&hour, "2026-11-21T10:59:59Z".parse().unwrap()));
         assert!(file.is_due(&hour, "2026-11-21T11:00:00Z".parse().unwrap()));
+    }
+
+    /// Five records, and where each ends.
+    fn five() -> (Chunk, Vec<u64>) {
+        let (mut chunk, mut hash, mut ends) =
+            (Chunk { first: 1, last: 5, ..Chunk::default() }, Hash::START, Vec::new());
+        for seq in 1..=5 {
+            hash = record::push_line(&mut chunk.lines, seq, &hash, b"\"type\":\"stop\",\"cause\":\"SIGTERM\"}");
+            ends.push(chunk.lines.len() as u64);
+        }
+        (chunk, ends)
+    }
+
+    #[test]
+    fn what_never_reached_the_disk_is_cut_off_and_nothing_that_is_known_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let (chunk, ends) = five();
+        let stored = Arc::new(chunk.clone());
+        let after = |_| Ok(vec![Arc::clone(&stored)]);
+        let known = Stored { written: 2, after: &after };
+        // Where the hole is, and how many records are left.
+        let cases = [
+            (0..0, 5),
+            (ends[3]..ends[3] + 5, 4),
+            (ends[4] - 3..ends[4] - 2, 4),
+            (ends[3] + 20..ends[4] - 1, 4),
+            (ends[4] - 1..ends[4], 4),
+            (ends[2] + 3..ends[3] + 9, 3),
+            (ends[2] - 4..ends[2] - 3, 2),
+            (ends[1]..ends[4], 2),
+            // Not ours to cut: `cadfd verify` finds it.
+            (3..9, 5),
+        ];
+        for (hole, left) in cases {
+            let mut lines = chunk.lines.clone();
+            hole.clone().for_each(|at| lines[usize::try_from(at).unwrap()] = 0);
+            fs::write(&path, lines).unwrap();
+            let file = AuditFile::open(&path, Some(&known)).unwrap();
+            let position = Position { file_seq: 2, ..Position::default() };
+            let last = file.last_written(position, Some(&known)).unwrap().seq;
+            let end = ends[usize::try_from(left).unwrap() - 1];
+            assert_eq!((last, fs::metadata(&path).unwrap().len()), (left, end), "{hole:?}");
+        }
+        // Rotated just before: its first record is the first that is not known.
+        let mut lines = chunk.lines_after(2).to_vec();
+        lines[usize::try_from(ends[3] - ends[1]).unwrap()] = 0;
+        fs::write(&path, lines).unwrap();
+        assert_eq!(AuditFile::open(&path, Some(&known)).unwrap().last, Some(4));
+        // A new store knows nothing.
+        fs::write(&path, &chunk.lines).unwrap();
+        let none = Stored { written: 0, after: &|_| Ok(Vec::new()) };
+        assert_eq!(AuditFile::open(&path, Some(&none)).unwrap().last, Some(5));
     }
 }

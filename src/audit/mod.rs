@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use desk::{Desk, Upkept};
-pub use file::{AuditError, AuditFile};
+pub use file::{AuditError, AuditFile, Stored};
 pub use floor::free_bytes;
 pub use follow::{Followers, Health, Output};
 pub use rotation::Rotation;

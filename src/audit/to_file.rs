@@ -61,7 +61,7 @@ impl ToFile {
         // The next file does not tell, and nobody else may know it yet.
         self.found = self.found.max(after);
         self.file = None;
-        let file = AuditFile::open(self.desk.path())?;
+        let file = AuditFile::open(self.desk.path(), None)?;
         let id = file.id();
         self.file = Some(file);
         self.announce(id, after)?;
@@ -101,9 +101,9 @@ impl Target for ToFile {
         if asked || self.file.as_ref().is_none_or(AuditFile::is_moved) {
             // The old one first: its lock would refuse us where it was not moved after all.
             self.file = None;
-            let file = AuditFile::open(self.desk.path())?;
+            let file = AuditFile::open(self.desk.path(), None)?;
             let position = Position { file: self.unsure, file_seq: self.found, ..Position::default() };
-            self.found = file.last_written(position)?.seq;
+            self.found = file.last_written(position, None)?.seq;
             self.unsure = None;
             self.file = Some(file);
         }

@@ -228,6 +228,11 @@ impl Work {
             let done = if is_packed(plain) {
                 pack::finish(&plain.path, &mut pause)
             } else if rotation.compress {
+                // The packed file stands beside the other until it was read back.
+                if free_bytes(self.floors.0.dir()).is_some_and(|free| free < plain.len) {
+                    failed = Err(UpkeepError::NoRoom(plain.path.clone()));
+                    continue;
+                }
                 pack::pack(&plain.path, &mut pause).map(drop)
             } else {
                 Ok(())
@@ -259,11 +264,14 @@ impl Work {
             // One that is still to be packed gets it then.
             let is_final = file.is_packed || !rotation.compress;
             if is_final && file.last <= self.desk.settled() && !with_end(&file.path, INDEX).exists() {
-                if self.desk.is_closing() {
-                    return Ok(());
-                }
+                let mut pause = self.pause();
+                let mut read = move |_| if pause() { Err(io::Error::other("ended")) } else { Ok(()) };
                 if let Some(found) = TrailFile::of(&file.path).map_err(RetainError::from)? {
-                    index::build(&found).map_err(io(&file.path))?;
+                    match read(0).and_then(|()| index::build_counted(&found, read)) {
+                        // A search is making it.
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        made => made.map_err(io(&file.path))?,
+                    }
                 }
             }
         }
@@ -285,6 +293,8 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> UpkeepError {
 enum UpkeepError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    #[error("{0} is longer than what is free on its disk; make room")]
+    NoRoom(PathBuf),
     #[error(transparent)]
     Pack(#[from] PackError),
     #[error(transparent)]

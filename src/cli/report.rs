@@ -9,13 +9,11 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 
-use super::verify::{files, public_key};
+use super::verify::{files, public_key, read, trails};
 use crate::checkpoint::PublicKey;
-use crate::config;
 use crate::report::{self, Collector, Origin, Span};
-use crate::store;
 use crate::text::one_line;
-use crate::trail::{self, Expected, TrailFile, Verifier};
+use crate::trail::{self, Expected};
 
 /// Without --since: so many hours before the end.
 const USUAL: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -65,11 +63,16 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let (paths, expected) = known(path, args, keys)?;
+    let mut expected = Expected { keys, ..Expected::default() };
+    let paths = trails(path, &args.paths, &mut expected)?;
     let files = files(&paths)?;
     let keys = expected.keys.clone();
     let mut collector = Collector::new(span, usize::try_from(args.rows).unwrap_or(usize::MAX));
-    let verified = read((&files, &paths), expected, &mut collector)?;
+    // One pass for both: what is told is what was verified.
+    let verified = read((&files, &paths), expected, "reading", |_, line| {
+        collector.line(line.bytes);
+        true
+    })?;
     let origin = Origin {
         paths: paths.iter().map(|path| path.display().to_string()).collect(),
         files: files.len() as u64,
@@ -98,44 +101,6 @@ fn range(args: &Args, now: Timestamp) -> Result<Span, String> {
 
 fn keys(args: &Args) -> Result<Vec<PublicKey>, String> {
     args.key.iter().map(|key| public_key(key).map_err(|error| super::in_words(&error))).collect()
-}
-
-/// The trails, and what is known about them.
-fn known(path: &Path, args: &Args, keys: Vec<PublicKey>) -> anyhow::Result<(Vec<PathBuf>, Expected)> {
-    let mut expected = Expected { keys, ..Expected::default() };
-    if !args.paths.is_empty() {
-        return Ok((args.paths.clone(), expected));
-    }
-    let (audit, state_dir) = config::trail(path, &super::variables())?;
-    if expected.keys.is_empty() {
-        expected.keys.push(super::key::ours(&audit, &state_dir)?);
-    }
-    expected.written = Some(store::written(&state_dir)?);
-    Ok((vec![audit.path], expected))
-}
-
-/// One pass for both: what is told is what was verified.
-fn read(
-    (files, paths): (&[TrailFile], &[PathBuf]),
-    expected: Expected,
-    collector: &mut Collector,
-) -> anyhow::Result<trail::Report> {
-    let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), "reading");
-    let mut verifier = Verifier::new(expected);
-    let counted = bar.clone();
-    let read = move |bytes| counted.inc(bytes);
-    trail::walk(
-        files,
-        || self::files(paths),
-        read,
-        |file, line| {
-            verifier.line(&file.path, line);
-            collector.line(line.bytes);
-            true
-        },
-    )?;
-    bar.finish_and_clear();
-    Ok(verifier.finish())
 }
 
 fn format(args: &Args) -> report::Format {

@@ -13,7 +13,7 @@ use crate::config;
 use crate::record::time;
 use crate::store;
 use crate::text::{one_line, to_ascii_json};
-use crate::trail::{self, Expected, Finding, Report, TrailError, TrailFile, Verifier};
+use crate::trail::{self, Expected, Finding, Line, Report, TrailError, TrailFile, Verifier};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -75,18 +75,23 @@ fn look(path: &Path, args: &Args) -> anyhow::Result<(Vec<TrailFile>, Report)> {
     for file in &args.checkpoints {
         read_checkpoints(file, &mut expected.checkpoints)?;
     }
-    let mut paths = args.paths.clone();
-    if paths.is_empty() {
-        let (audit, state_dir) = config::trail(path, &super::variables())?;
-        if expected.keys.is_empty() {
-            expected.keys.push(super::key::ours(&audit, &state_dir)?);
-        }
-        expected.written = Some(store::written(&state_dir)?);
-        paths.push(audit.path);
-    }
+    let paths = trails(path, &args.paths, &mut expected)?;
     let files = files(&paths)?;
-    let report = read(&files, &paths, expected)?;
+    let report = read((&files, &paths), expected, "verifying", |verifier, _| !verifier.is_done())?;
     Ok((files, report))
+}
+
+/// The trails that were named, or the one of the settings, of which more is known.
+pub(super) fn trails(path: &Path, named: &[PathBuf], expected: &mut Expected) -> anyhow::Result<Vec<PathBuf>> {
+    if !named.is_empty() {
+        return Ok(named.to_vec());
+    }
+    let (audit, state_dir) = config::trail(path, &super::variables())?;
+    if expected.keys.is_empty() {
+        expected.keys.push(super::key::ours(&audit, &state_dir)?);
+    }
+    expected.written = Some(store::written(&state_dir)?);
+    Ok(vec![audit.path])
 }
 
 pub(super) fn public_key(given: &str) -> anyhow::Result<PublicKey> {
@@ -118,8 +123,14 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<TrailFile>, TrailError> {
     Ok(files)
 }
 
-fn read(files: &[TrailFile], paths: &[PathBuf], expected: Expected) -> anyhow::Result<Report> {
-    let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), "verifying");
+/// Verifies all lines; `each` has those that were looked at, and says whether to go on.
+pub(super) fn read(
+    (files, paths): (&[TrailFile], &[PathBuf]),
+    expected: Expected,
+    what: &str,
+    mut each: impl FnMut(&Verifier, &Line<'_>) -> bool,
+) -> anyhow::Result<Report> {
+    let bar = super::progress::bytes(files.iter().map(|file| file.len).sum(), what);
     let mut verifier = Verifier::new(expected);
     let counted = bar.clone();
     let read = move |bytes| counted.inc(bytes);
@@ -129,7 +140,7 @@ fn read(files: &[TrailFile], paths: &[PathBuf], expected: Expected) -> anyhow::R
         read,
         |file, line| {
             verifier.line(&file.path, line);
-            !verifier.is_done()
+            each(&verifier, line)
         },
     )?;
     bar.finish_and_clear();

@@ -18,6 +18,9 @@ const STRANGE: u64 = 1000;
 /// Ends of names beside a trail's files that are no part of it: indexes, and what a crash left half made.
 const BESIDE: [&str; 2] = [".idx", ".new"];
 
+/// How names of packed files end: cadfd's own, and those of whatever packs in its stead.
+const PACKED: [&str; 4] = [".zst", ".gz", ".xz", ".bz2"];
+
 /// How a file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -60,7 +63,7 @@ pub enum TrailError {
     #[error("{0} is no file of a trail: its first line is no record")]
     Foreign(PathBuf),
     /// Packed in a way that is not known here.
-    #[error("{0} is packed with another program than zstd or gzip; unpack it first")]
+    #[error("{0} is packed with another program than zstd or gzip; unpack it first, or name the files that are wanted")]
     Packed(PathBuf),
     /// Its name says that it is packed, its beginning does not.
     #[error("{0} is named as if it were packed, but its beginning was changed, or it was not packed whole")]
@@ -152,7 +155,8 @@ impl TrailFile {
 /// every file of records in it.
 ///
 /// # Errors
-/// When there is none, or one of them cannot be read.
+/// When there is none, or one of them cannot be read, in a directory also one that is only named like a file of a trail
+/// and packed with another program.
 pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
     let io = |at: &Path| {
         let path = at.to_owned();
@@ -174,7 +178,7 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
             names.push(entry);
         }
     }
-    let mut found = Vec::new();
+    let (mut found, mut packed) = (Vec::new(), Vec::new());
     if path.is_file() {
         found.extend(TrailFile::of(path)?);
         names.push(path.to_owned());
@@ -184,18 +188,47 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
             Ok(file) => found.extend(file),
             // `audit.log.bak`, perhaps: what is no trail at all is nobody's loss.
             Err(TrailError::Foreign(_)) => {}
-            // Whatever else is kept in a directory.
-            Err(TrailError::Packed(_)) if is_dir => {}
+            Err(TrailError::Packed(entry)) if is_dir => packed.push(entry),
             // It was packed or removed since the directory was read.
             Err(TrailError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+    }
+    // Others are whatever else is kept in a directory.
+    if let Some(entry) = packed.into_iter().find(|entry| is_named_like_one_of(entry, &found)) {
+        return Err(TrailError::Packed(entry));
     }
     if found.is_empty() {
         return Err(TrailError::Absent(path.to_owned()));
     }
     in_order(&mut found);
     Ok(found)
+}
+
+/// Whether a file is named as if it was rotated from, or together with, one of these; where there are none, as if it was
+/// rotated at all.
+fn is_named_like_one_of(path: &Path, found: &[TrailFile]) -> bool {
+    let unpacked = path.with_extension("");
+    let own = stem(path);
+    let is_of = |file: &TrailFile| own == file.path || own == stem(&file.path) || unpacked == file.path;
+    if found.is_empty() { own != path } else { found.iter().any(is_of) }
+}
+
+/// `audit.log` of `audit.log.000000000001-000000048213.zst`, `audit.log.3.gz` and `audit.log-20261121`.
+pub(super) fn stem(path: &Path) -> PathBuf {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bare = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    let by_number = || {
+        let (stem, end) = bare.rsplit_once('.')?;
+        let (first, last) = end.split_once('-').unwrap_or((end, end));
+        (is_number(first) && is_number(last)).then_some(stem)
+    };
+    let by_date = || bare.rsplit_once('-').filter(|(_, date)| date.len() >= 8 && is_number(date)).map(|(stem, _)| stem);
+    match by_number().or_else(by_date).filter(|stem| !stem.is_empty()) {
+        Some(stem) => path.with_file_name(stem),
+        None => path.to_owned(),
+    }
 }
 
 /// Puts files into the order of their records; what is there under two names, or packed and not, counts once.
@@ -248,5 +281,51 @@ impl<F: FnMut(u64)> Read for Counted<F> {
         let count = self.file.read(buffer)?;
         (self.read)(count as u64);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    /// The files of a directory with these, each with its first record; one that is packed with another program has none
+    /// that can be read.
+    fn found(names: &[&str]) -> Result<usize, String> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, seq) in names.iter().zip(1..) {
+            let record = format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n");
+            let bytes = match Path::new(name).extension().and_then(|end| end.to_str()) {
+                Some("xz") => b"\xfd7zXZ\0".to_vec(),
+                Some("bz2") => b"BZh9".to_vec(),
+                Some("zst") => zstd::encode_all(record.as_bytes(), 1).unwrap(),
+                _ => record.into_bytes(),
+            };
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let said = |error: TrailError| error.to_string().replace(&format!("{}/", dir.path().display()), "");
+        find(dir.path()).map(|files| files.len()).map_err(said)
+    }
+
+    #[test]
+    fn a_part_of_a_trail_that_cannot_be_unpacked_is_never_passed_over() {
+        let said =
+            " is packed with another program than zstd or gzip; unpack it first, or name the files that are wanted";
+        for (names, packed) in [
+            (&["audit.log", "audit.log.1.xz"][..], "audit.log.1.xz"),
+            (&["audit.log", "audit.log-20261121.bz2"], "audit.log-20261121.bz2"),
+            (&["audit.log.1.zst", "audit.log.2.xz"], "audit.log.2.xz"),
+            (
+                &["audit.log.000000000001-000000000004.xz", "audit.log.000000000005-000000000009"],
+                "audit.log.000000000001-000000000004.xz",
+            ),
+            (&["audit.log.1.xz"], "audit.log.1.xz"),
+            (&["audit.log", "audit.log.xz"], "audit.log.xz"),
+        ] {
+            assert_eq!(found(names), Err(format!("{packed}{said}")), "{names:?}");
+        }
+        // What else is kept there is nobody's loss.
+        assert_eq!(found(&["audit.log", "backup.tar.xz", "other.log.1.bz2"]), Ok(1));
+        assert!(found(&["backup.tar.xz"]).unwrap_err().contains("is no trail"));
     }
 }

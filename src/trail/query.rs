@@ -3,7 +3,10 @@
 //! Its promise: pure. Several values of one filter mean any of them, different filters mean all of them; letter case does
 //! not count; times without a zone are UTC.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
@@ -38,11 +41,11 @@ pub enum QueryError {
     Empty,
 }
 
-/// A text that a record must be known by.
+/// Texts of one class, in lower case, one of which a record must be known by. There can be thousands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     class: Owned,
-    folded: String,
+    folded: HashSet<String>,
 }
 
 /// [`Class`], owned.
@@ -68,7 +71,7 @@ pub struct Query {
     all: Vec<Vec<Wanted>>,
     /// Of these as well; they are nothing that an index could look up.
     networks: Vec<IpNet>,
-    addresses: Vec<String>,
+    addresses: HashSet<String>,
     globs: Option<Globs>,
     /// The globs where they are plain event types, all of them.
     event_types: Option<Vec<String>>,
@@ -77,6 +80,8 @@ pub struct Query {
     until: Option<Timestamp>,
     /// Of each list in `all` that can be told by it: what finds one of its texts in a line.
     needles: Vec<AhoCorasick>,
+    /// What an index is asked for, worked out when it is first asked: each file is asked for the same.
+    terms: OnceLock<Vec<Vec<u64>>>,
 }
 
 impl Query {
@@ -100,7 +105,7 @@ impl Query {
     /// When one of them is empty.
     pub fn any_of(&mut self, wanted: &[(Class<'_>, &[String])]) -> Result<&mut Self, QueryError> {
         let mut any = Vec::new();
-        for (class, value) in wanted.iter().flat_map(|(class, values)| values.iter().map(move |value| (class, value))) {
+        for (class, values) in wanted.iter().filter(|(_, values)| !values.is_empty()) {
             let class = match *class {
                 Class::Thing(kind) => Owned::Thing(kind.to_owned()),
                 Class::Address => Owned::Field(Class::Address),
@@ -113,11 +118,13 @@ impl Query {
                 Class::Delivery => Owned::Field(Class::Delivery),
                 Class::Type => Owned::Field(Class::Type),
             };
-            any.push(Wanted { class, folded: some(value)?.to_lowercase() });
+            let folded = values.iter().map(|value| Ok(some(value)?.to_lowercase()));
+            any.push(Wanted { class, folded: folded.collect::<Result<_, QueryError>>()? });
         }
         if !any.is_empty() {
             self.needles.extend(needles(&any));
             self.all.push(any);
+            self.terms.take();
         }
         Ok(self)
     }
@@ -127,11 +134,12 @@ impl Query {
     /// # Errors
     /// When one with a `/` is no network.
     pub fn from_addresses(&mut self, values: &[String]) -> Result<&mut Self, QueryError> {
+        self.terms.take();
         for value in values {
             if value.contains('/') {
                 self.networks.push(value.parse().map_err(|_| QueryError::Network(value.clone()))?);
             } else {
-                self.addresses.push(canonical_address(some(value)?).to_lowercase());
+                self.addresses.insert(canonical_address(some(value)?).to_lowercase());
             }
         }
         Ok(self)
@@ -149,6 +157,7 @@ impl Query {
             self.globs = Some(Globs::new(&folded)?);
             let is_plain = globs.iter().all(|glob| !glob.contains(GLOB_LETTERS));
             self.event_types = is_plain.then_some(folded);
+            self.terms.take();
         }
         Ok(self)
     }
@@ -204,8 +213,9 @@ impl Query {
         let mut found = vec![false; self.all.len()];
         if !found.is_empty() {
             entry.each_term(&mut |class, text| {
+                let text = folded(text);
                 for (found, any) in found.iter_mut().zip(&self.all) {
-                    *found = *found || any.iter().any(|it| it.class.class() == class && is_folded(text, &it.folded));
+                    *found = *found || any.iter().any(|it| it.class.class() == class && it.folded.contains(&*text));
                 }
             });
         }
@@ -214,7 +224,7 @@ impl Query {
 
     fn matches_address(&self, address: &str) -> bool {
         let address = canonical_address(address);
-        self.addresses.iter().any(|wanted| is_folded(&address, wanted))
+        self.addresses.contains(&*folded(&address))
             || address.parse::<IpAddr>().is_ok_and(|ip| self.networks.iter().any(|network| network.contains(&ip)))
     }
 
@@ -228,16 +238,18 @@ impl Query {
 
     /// What an index is asked for: of each list, one term at least is in each record that matches.
     #[must_use]
-    pub fn terms(&self) -> Vec<Vec<u64>> {
-        let of = |any: &Vec<Wanted>| any.iter().map(|it| term(it.class.class(), &it.folded)).collect();
-        let mut terms: Vec<Vec<u64>> = self.all.iter().map(of).collect();
-        if self.networks.is_empty() && !self.addresses.is_empty() {
-            terms.push(self.addresses.iter().map(|address| term(Class::Address, address)).collect());
-        }
-        if let Some(types) = &self.event_types {
-            terms.push(types.iter().map(|event_type| term(Class::EventType, event_type)).collect());
-        }
-        terms
+    pub fn terms(&self) -> &[Vec<u64>] {
+        self.terms.get_or_init(|| {
+            let of = |it: &Wanted| it.folded.iter().map(|text| term(it.class.class(), text)).collect::<Vec<_>>();
+            let mut terms: Vec<Vec<u64>> = self.all.iter().map(|any| any.iter().flat_map(of).collect()).collect();
+            if self.networks.is_empty() && !self.addresses.is_empty() {
+                terms.push(self.addresses.iter().map(|address| term(Class::Address, address)).collect());
+            }
+            if let Some(types) = &self.event_types {
+                terms.push(types.iter().map(|event_type| term(Class::EventType, event_type)).collect());
+            }
+            terms
+        })
     }
 
     /// Whether an index can rule anything out.
@@ -257,7 +269,7 @@ impl Query {
 /// What finds one of the texts in a line without escapes; `None` where one of them is never there as it is.
 fn needles(any: &[Wanted]) -> Option<AhoCorasick> {
     let is_plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-    let texts = || any.iter().map(|wanted| wanted.folded.as_str());
+    let texts = || any.iter().flat_map(|wanted| wanted.folded.iter().map(String::as_str));
     if !texts().all(is_plain) {
         return None;
     }
@@ -268,9 +280,13 @@ fn some(value: &str) -> Result<&str, QueryError> {
     if value.is_empty() { Err(QueryError::Empty) } else { Ok(value) }
 }
 
-/// Whether the text, its letter case aside, is the one that is in lower case already.
-fn is_folded(text: &str, folded: &str) -> bool {
-    if text.is_ascii() { text.eq_ignore_ascii_case(folded) } else { text.to_lowercase() == folded }
+/// The text in lower case.
+fn folded(text: &str) -> Cow<'_, str> {
+    // Ids are so already.
+    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.to_lowercase())
 }
 
 /// The line with the escapes of its JSON strings undone, as people would read it.
@@ -410,6 +426,30 @@ mod tests {
             field(Class::Rule, "gone") && field(Class::Destination, "jenkins.ci") && field(Class::Request, "REQ-1")
         );
         assert!(field(Class::Delivery, "d1") && !field(Class::Message, "d1") && field(Class::Outcome, "success"));
+    }
+
+    #[test]
+    fn thousands_of_values_are_each_found_and_asked_for_once() {
+        let mut many: Vec<_> = (0..5000).map(|at| format!("Id-{at}")).collect();
+        many.extend(texts(&["zoë 😀 \"X\"", "A1", "a1"]));
+        assert!(matches(|query| _ = query.things("user", &many).unwrap()));
+        many.truncate(5000);
+        assert!(!matches(|query| _ = query.things("user", &many).unwrap()));
+        // Two classes in one list: either will do.
+        let requests = texts(&["REQ-1"]);
+        let either = [(Class::Message, &*many), (Class::Request, &*requests)];
+        assert!(matches(|query| _ = query.any_of(&either).unwrap()));
+        let mut query = Query::new();
+        query.any_of(&either).unwrap();
+        let terms = query.terms();
+        assert_eq!((terms.len(), terms[0].len()), (1, 5001));
+        assert!(terms[0].contains(&term(Class::Request, "req-1")) && terms[0].contains(&term(Class::Message, "id-7")));
+        assert!(std::ptr::eq(query.terms(), query.terms()), "worked out once");
+        query.from_addresses(&texts(&["192.0.2.7"])).unwrap();
+        assert_eq!(query.terms().len(), 2, "and anew when more is asked");
+        query.event_types(&texts(&["identity.user.deleted"])).unwrap();
+        query.things("user", &texts(&["x"])).unwrap();
+        assert_eq!(query.terms().len(), 4);
     }
 
     #[test]

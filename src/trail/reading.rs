@@ -166,12 +166,16 @@ fn candidates(file: &TrailFile, is_live: bool, query: &Query, watch: &mut Watch<
 /// Makes the index where it can be made.
 fn make(file: &TrailFile, watch: &mut Watch<'_>) -> bool {
     (watch.note)(Note::Indexing(&file.path, file.len));
-    super::index::build_counted(file, &mut *watch.read).is_ok()
+    let read = |count| {
+        (watch.read)(count);
+        Ok(())
+    };
+    super::index::build_counted(file, read).is_ok()
 }
 
 fn parts(index: &Index, query: &Query) -> Result<VecDeque<(u64, u64)>, IndexError> {
     let blocks = index.blocks();
-    let candidates = index.candidates(&query.terms())?;
+    let candidates = index.candidates(query.terms())?;
     let blocks = candidates.iter().filter_map(|number| blocks.get(*number as usize));
     Ok(blocks.filter(|block| query.reaches(block.earliest, block.latest)).map(|block| (block.at, block.len)).collect())
 }

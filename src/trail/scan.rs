@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::entry::Entry;
-use super::files::{self, Kind, TrailError, TrailFile};
+use super::files::{self, Kind, TrailError, TrailFile, stem};
 use super::query::Query;
 use super::reading::Reading;
 
@@ -130,23 +130,6 @@ impl Stems {
     }
 }
 
-/// `audit.log` of `audit.log.000000000001-000000048213.zst`, `audit.log.3.gz` and `audit.log-20261121`.
-fn stem(path: &Path) -> PathBuf {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let bare = name.strip_suffix(".zst").or_else(|| name.strip_suffix(".gz")).unwrap_or(&name);
-    let by_number = || {
-        let (stem, end) = bare.rsplit_once('.')?;
-        let (first, last) = end.split_once('-').unwrap_or((end, end));
-        (is_number(first) && is_number(last)).then_some(stem)
-    };
-    let by_date = || bare.rsplit_once('-').filter(|(_, date)| date.len() >= 8 && is_number(date)).map(|(stem, _)| stem);
-    match by_number().or_else(by_date).filter(|stem| !stem.is_empty()) {
-        Some(stem) => path.with_file_name(stem),
-        None => path.to_owned(),
-    }
-}
-
 fn is_rotated(path: &Path, other: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     path.parent() == other.parent()
@@ -171,13 +154,18 @@ struct Source {
     /// Of the record before: a record without a time stands where it stands.
     time: Option<Timestamp>,
     begun: bool,
+    /// How often its files were called otherwise than when they were found.
+    moved: u32,
 }
+
+/// Each rotation or packing during a search takes one.
+const MOVES: u32 = 100;
 
 impl<'a> Scan<'a> {
     /// Looks for `query` in these trails.
     #[must_use]
     pub fn new(trails: Vec<Trail>, query: &'a Query, order: Order, watch: Watch<'a>) -> Self {
-        let source = |trail| Source { trail, next: 0, reading: None, head: None, time: None, begun: false };
+        let source = |trail| Source { trail, next: 0, reading: None, head: None, time: None, begun: false, moved: 0 };
         Self { query, order, watch, sources: trails.into_iter().map(source).collect() }
     }
 
@@ -207,6 +195,23 @@ impl Source {
         self.reading.is_none() && self.next >= self.trail.files.len()
     }
 
+    /// The file that comes next is called otherwise by now: rotated, packed, or both.
+    fn find_again(&mut self, path: PathBuf, order: Order) -> Result<(), TrailError> {
+        let wanted = self.trail.files.iter().find(|file| file.path == path).map(|file| file.first);
+        let files = match files::find(&self.trail.path) {
+            // The one that is written to is being made anew.
+            Err(TrailError::Absent(_)) => return Err(TrailError::Moved(path)),
+            found => found?,
+        };
+        let at = files.iter().position(|now| Some(now.first) == wanted).ok_or(TrailError::Moved(path))?;
+        self.next = match order {
+            Order::Oldest => at,
+            Order::Newest => files.len() - 1 - at,
+        };
+        self.trail.files = files;
+        Ok(())
+    }
+
     fn fill(&mut self, query: &Query, order: Order, watch: &mut Watch<'_>) -> Result<(), TrailError> {
         self.begun = true;
         loop {
@@ -224,7 +229,15 @@ impl Source {
             };
             let Some(file) = at.and_then(|at| self.trail.files.get(at)) else { return Ok(()) };
             let is_live = file.path == self.trail.path && file.kind == Kind::Plain;
-            self.reading = Some(Reading::begin(file, is_live, query, order, watch)?);
+            match Reading::begin(file, is_live, query, order, watch) {
+                Ok(reading) => self.reading = Some(reading),
+                Err(TrailError::Moved(path)) if self.moved < MOVES => {
+                    self.moved += 1;
+                    self.find_again(path, order)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             self.next += 1;
         }
     }
@@ -288,5 +301,31 @@ mod tests {
         assert_eq!(found(&other, &[]), [("a.log".to_owned(), 2), ("b".to_owned(), 2), ("c".to_owned(), 1)]);
         let nodes = [("node.1", 1), ("node.2", 1)];
         assert_eq!(found(&nodes, &[]), [("node.1".to_owned(), 1), ("node.2".to_owned(), 1)]);
+    }
+    /// The numbers found while the files are rotated after the first hit.
+    fn found_meanwhile(order: Order) -> Vec<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let record = |seq: u64| format!("{{\"seq\":{seq},\"type\":\"stop\",\"cause\":\"SIGTERM\"}}\n");
+        for (name, seqs) in [("audit.log.2", [1, 2]), ("audit.log.1", [3, 4]), ("audit.log", [5, 6])] {
+            fs::write(at(name), seqs.map(record).concat()).unwrap();
+        }
+        let query = Query::default();
+        let mut scan = Scan::new(trails(&[at("audit.log")]).unwrap(), &query, order, Watch::none());
+        let mut seqs = vec![scan.next_hit().unwrap().unwrap().1.entry.seq];
+        fs::write(at("audit.log.3.zst"), zstd::encode_all(&*fs::read(at("audit.log.2")).unwrap(), 1).unwrap()).unwrap();
+        fs::rename(at("audit.log.1"), at("audit.log.2")).unwrap();
+        fs::rename(at("audit.log"), at("audit.log.1")).unwrap();
+        fs::write(at("audit.log"), record(7)).unwrap();
+        while let Some((_, hit)) = scan.next_hit().unwrap() {
+            seqs.push(hit.entry.seq);
+        }
+        seqs
+    }
+
+    #[test]
+    fn a_rotation_meanwhile_leaves_nothing_out() {
+        assert_eq!(found_meanwhile(Order::Oldest), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(found_meanwhile(Order::Newest), [6, 5, 4, 3, 2, 1], "7 came when its place was read already");
     }
 }

@@ -166,7 +166,26 @@ fn killed_in_the_middle_of_a_line() {
         ground.kill(daemon).await;
         assert_ne!(fs::read(ground.site.audit_path()).unwrap().last(), Some(&b'\n'));
         let log = ground.finish().await;
-        assert_eq!(log.matches("cut off the audit file's torn last line").count(), 1, "{log}");
+        assert_eq!(log.matches("cut off the audit file's torn end").count(), 1, "{log}");
+    });
+}
+
+#[test]
+fn the_power_is_cut_before_a_line_is_synced() {
+    run_test(async || {
+        let fault = Fault::at("sync", "*/audit.log", 1, "hold-before").delayed();
+        let (mut ground, daemon) = struck_by(&fault).await;
+        ground.wait_acknowledged().await;
+        ground.kill(daemon).await;
+        // As long as it was, and nothing in a part of it: what a file system may leave of what was not synced.
+        let path = ground.site.audit_path();
+        let mut lines = fs::read(&path).unwrap();
+        let end = lines.len();
+        let last = lines[..end - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+        lines[last + 200..end - 50].fill(0);
+        fs::write(&path, lines).unwrap();
+        let log = ground.finish().await;
+        assert_eq!(log.matches("cut off the audit file's torn end").count(), 1, "{log}");
     });
 }
 

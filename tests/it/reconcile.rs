@@ -212,6 +212,8 @@ fn what_is_missing_is_imported_once_beside_the_running_daemon() {
         let known = said("identity.one", 0..3);
         let missing = said("identity.one", 3..6);
         let scene = Scene::with(&known).await;
+        let names = scene.write("names.csv", "kind,id,name\nuser,af753ff647084a5d9c16ec273da4a823,carol\n");
+        scene.site.cadfd_ok(&["names", "import", names.to_str().unwrap()]).await;
         let mut daemon = scene.site.consuming().await;
         let both: Vec<_> = known.iter().chain(&missing).cloned().collect();
         let path = scene.write("keystone.log", log(&both));
@@ -228,6 +230,7 @@ fn what_is_missing_is_imported_once_beside_the_running_daemon() {
             assert_eq!(event["imported"]["from"], format!("{}:{at}", fs::canonicalize(&path).unwrap().display()));
             assert_eq!((&event["imported"]["at"], &event["source"]), (&event["received"], &Value::Null));
             assert_eq!((&event["planned"], &event["publisher_id"]), (&json!([]), &json!("identity.one")));
+            assert_eq!(event["resource"]["name"], "carol", "a name that is known");
         }
         assert!(events[..3].iter().all(|event| event["imported"].is_null() && event["source"].is_object()));
         let (status, text) = scene.reconcile(&path, &["--import", "--yes"]).await;

@@ -143,7 +143,7 @@ fn a_torn_tail_is_repaired_and_foreign_content_refused() {
         fs::write(ground.site.audit_path(), &content).unwrap();
         let daemon = ground.site.consuming().await;
         let log = daemon.stop().await;
-        assert!(log.contains("cut off the audit file's torn last line"), "{log}");
+        assert!(log.contains("cut off the audit file's torn end"), "{log}");
         ground.assert_all_done().await;
 
         fs::write(ground.site.audit_path(), "somebody else's\n").unwrap();

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::doctor::files::is_running;
 use crate::event::Event;
+use crate::names::{self, Book};
 use crate::record::{self, Imported, Record};
 use crate::store::{HandOver, Handed, MessageKey, Purpose};
 use crate::text::one_line;
@@ -49,7 +50,8 @@ pub(super) fn import(
         return Ok(false);
     }
     let mut store = HandOver::open(dir)?;
-    let handed = hand_over(&mut store, logs, found)?;
+    let book = crate::cli::explain::book(dir);
+    let handed = hand_over(&mut store, logs, found, &book)?;
     let is_taken = running && wait(&mut store)?;
     let text = match (running, is_taken) {
         (true, true) => format!("{handed} imported"),
@@ -60,7 +62,7 @@ pub(super) fn import(
     Ok(handed == count && is_taken)
 }
 
-fn hand_over(store: &mut HandOver, logs: &[Log], found: &Comparison) -> anyhow::Result<u64> {
+fn hand_over(store: &mut HandOver, logs: &[Log], found: &Comparison, book: &Book) -> anyhow::Result<u64> {
     let at = Timestamp::now();
     let (mut batch, mut bytes, mut handed) = (Vec::new(), 0, 0);
     // A message may stand in the log twice.
@@ -70,9 +72,10 @@ fn hand_over(store: &mut HandOver, logs: &[Log], found: &Comparison) -> anyhow::
             log,
             |_| (),
             |line, logged| {
-                let Ok(event) = logged else { return Ok(()) };
+                let Ok(mut event) = logged else { return Ok(()) };
                 let key = MessageKey::of(&event.message_id);
                 if found.join.is_lacking_in_trail(key) && done.insert(key) {
+                    names::fill(&mut event, book);
                     let record = record(&event, &log.name(), line, at);
                     bytes += record.len();
                     batch.push(Handed { purpose: Purpose::Import, key, record, deliveries: Vec::new() });

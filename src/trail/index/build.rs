@@ -28,14 +28,14 @@ const BUFFER: usize = 256 << 10;
 /// # Errors
 /// When the file cannot be read or unpacked, or the index cannot be written; then nothing is left of it.
 pub fn build(file: &TrailFile) -> io::Result<()> {
-    build_counted(file, |_| ())
+    build_counted(file, |_| Ok(()))
 }
 
-/// The same; `read` is told how many bytes of the file itself were read, now and then.
+/// The same; `read` is told how many bytes of the file itself were read, now and then, and may end it.
 ///
 /// # Errors
-/// As [`build`].
-pub fn build_counted(file: &TrailFile, read: impl FnMut(u64)) -> io::Result<()> {
+/// As [`build`], and what `read` gave.
+pub fn build_counted(file: &TrailFile, read: impl FnMut(u64) -> io::Result<()>) -> io::Result<()> {
     let path = path_of(&file.path);
     let mut new = path.clone().into_os_string();
     new.push(".new");
@@ -95,7 +95,13 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write(kind: Kind, source: File, target: &File, dir: &Path, read: impl FnMut(u64)) -> io::Result<()> {
+fn write(
+    kind: Kind,
+    source: File,
+    target: &File,
+    dir: &Path,
+    read: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
     let again = source.try_clone()?;
     let mut collected = Collected::new(dir);
     collected.file(BufReader::with_capacity(BUFFER, Counted { file: source, read }), kind)?;
@@ -327,10 +333,10 @@ struct Counted<F> {
     read: F,
 }
 
-impl<F: FnMut(u64)> Read for Counted<F> {
+impl<F: FnMut(u64) -> io::Result<()>> Read for Counted<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
-        (self.read)(count as u64);
+        (self.read)(count as u64)?;
         Ok(count)
     }
 }
