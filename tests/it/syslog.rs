@@ -8,10 +8,12 @@ use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::broker::{Broker, Vhost};
-use crate::certificates::Authority;
+use crate::certificates::{Authority, acceptor};
 use crate::daemon::{Site, eventually, of_type};
 use crate::node::free_ports;
 use crate::notification::{ids, users_deleted};
@@ -34,7 +36,7 @@ const WRITTEN: [&str; 9] = [
 ];
 
 /// rsyslog on 127.0.0.1 and on a socket in a directory of its own.
-struct Rsyslog {
+pub(crate) struct Rsyslog {
     dir: tempfile::TempDir,
     authority: Authority,
     udp: u16,
@@ -44,7 +46,7 @@ struct Rsyslog {
 }
 
 impl Rsyslog {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let [tcp, tls] = free_ports();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
@@ -117,7 +119,7 @@ impl Rsyslog {
     }
 
     /// `[syslog.NAME]` for one of its ways.
-    fn destination(&self, name: &str) -> String {
+    pub(crate) fn destination(&self, name: &str) -> String {
         let more = match name {
             "tls" => {
                 let ours = self.authority.issue(&["cadfd"]);
@@ -130,7 +132,7 @@ impl Rsyslog {
         format!("[syslog.{name}]\nurl = \"{}\"\n{LIMITS}{more}", self.url(name))
     }
 
-    fn url(&self, way: &str) -> String {
+    pub(crate) fn url(&self, way: &str) -> String {
         match way {
             "udp" => format!("udp://127.0.0.1:{}", self.udp),
             "tcp" => format!("tcp://127.0.0.1:{}", self.tcp),
@@ -140,13 +142,13 @@ impl Rsyslog {
     }
 
     /// What it has written, whole lines only.
-    fn messages(&self) -> Vec<Value> {
+    pub(crate) fn messages(&self) -> Vec<Value> {
         let text = read(&self.path("messages"));
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    async fn wait_for(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Value> {
         eventually(|| Some(self.messages()).filter(|messages| messages.len() >= count)).await
     }
 }
@@ -264,6 +266,65 @@ fn what_rsyslog_does_not_take_waits_until_it_is_back() {
                 assert_eq!(sent, wanted, "{way}");
             }
         }
+    });
+}
+
+#[test]
+fn checkpoints_that_rsyslog_collects_are_evidence() {
+    run_test(async || {
+        let (vhost, rsyslog) = (vhost().await, Rsyslog::start().await);
+        let rule = "[[rule]]\nname = \"elsewhere\"\nevent_type = \"cadfd.checkpoint.created\"\n[[rule.syslog]]\n\
+                    text = \"{{ payload.line }}\"\n";
+        let site = Site::new(&vhost)
+            .settings(&rsyslog.destination("tls"))
+            .variable("CADFD_AUDIT__CHECKPOINT_EVERY", "1s")
+            .rules(rule);
+        let daemon = site.consuming().await;
+        vhost.publish("cadfd", &users_deleted(1)).await;
+        let messages = rsyslog.wait_for(2).await;
+        daemon.stop().await;
+        let line = |message: &Value| message["msg"].as_str().unwrap().to_owned();
+        let collected = site.path("collected.jsonl");
+        fs::write(&collected, messages.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+        let verify = ["verify", "--checkpoints", collected.to_str().unwrap()];
+        assert!(site.cadfd_ok(&verify).await.ends_with("not altered\n"));
+        // Whoever owns the machine writes the past anew: what was collected elsewhere still says otherwise.
+        let last: Value = serde_json::from_str(&line(messages.last().unwrap())).unwrap();
+        let mut lines: Vec<_> = read(&site.audit_path()).lines().map(str::to_owned).collect();
+        lines.truncate(last["seq"].as_u64().and_then(|seq| usize::try_from(seq).ok()).unwrap() - 1);
+        fs::write(site.audit_path(), lines.join("\n") + "\n").unwrap();
+        let cut = site.cadfd(&verify).await;
+        assert_eq!(cut.status.code(), Some(1), "{}", String::from_utf8_lossy(&cut.stdout));
+    });
+}
+
+#[test]
+fn a_tls_connection_that_ends_without_a_word_has_broken() {
+    run_test(async || {
+        let (vhost, authority) = (vhost().await, Authority::new());
+        let acceptor = acceptor(&authority.issue(&["localhost"]));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Reads each message to its end; the first connection is then dropped, the others closed as RFC 5425 asks for.
+        let receiver = tokio::spawn(async move {
+            for is_closed in [false, true] {
+                let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
+                if is_closed {
+                    stream.shutdown().await.unwrap();
+                }
+            }
+        });
+        let ca = authority.ca_file();
+        let settings = format!("[syslog.siem]\nurl = \"tls://localhost:{port}\"\nca_file = {ca:?}\n{LIMITS}");
+        let site = Site::new(&vhost).settings(&settings).rules("[[rule]]\nname = \"r\"\n[[rule.syslog]]\n");
+        let daemon = site.consuming().await;
+        vhost.publish("cadfd", &users_deleted(1)).await;
+        let trail = site.wait_trail(|trail| of_type(trail, "delivery").len() == 1).await;
+        daemon.stop().await;
+        let end = of_type(&trail, "delivery")[0];
+        assert_eq!((&end["outcome"], &end["attempts"]), (&json!("done"), &json!(2)), "{end:#}");
+        receiver.await.unwrap();
     });
 }
 

@@ -223,8 +223,8 @@ async fn hand_over<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(0) => break,
             // Nothing that syslog knows of.
             Ok(_) => {}
-            // TLS that was closed without saying so: the receiver has come to our end all the same.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            // TLS that is closed without a close_notify, which RFC 5425 section 4.4 asks for, is one that broke: rsyslog does so when
+            // it meets an error of its own, and has not kept the message.
             Err(error) => return Err(broken(error.into())),
         }
     }
