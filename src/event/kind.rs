@@ -2,8 +2,9 @@
 //!
 //! Its promise: both are never empty, whatever the type looks like; letter case is kept.
 
-/// How a notification of another service says where in its work it is: the last word of the type.
-const PHASES: [&str; 3] = ["start", "end", "error"];
+/// How a notification of another service says where in its work it is: the last word of the type. Ironic and Glance have
+/// the last two.
+const PHASES: [&str; 5] = ["start", "end", "error", "success", "failure"];
 
 /// The kind and the operation of an event type.
 ///
@@ -29,7 +30,7 @@ pub(super) fn is_authentication(event_type: &str) -> bool {
     event_type.strip_prefix("identity.authenticate").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Where in its work the publisher is: `start`, `end` or `error`.
+/// Where in its work the publisher is: one of [`PHASES`].
 pub(super) fn phase(event_type: &str) -> Option<&str> {
     event_type.rsplit_once('.').map(|(_, last)| last).filter(|last| PHASES.contains(last))
 }

@@ -322,6 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn whoever_did_it_at_another_service_is_told_and_asked_for_by_name() {
+        let body = r#"{"message_id":"m","event_type":"volume.create.end","priority":"INFO","_context_user_id":"bob",
+            "_context_project_id":"p1","payload":{"volume_id":"v1","user_id":"eve","tenant_id":"p2"}}"#;
+        let mut created = decode(body.as_bytes()).unwrap();
+        let mut book = Book::default();
+        book.learn(thing(Kind::User, "bob", "Bob"), How::Lookup, at(0));
+        let wanted = wants(&mut created, &book);
+        assert_eq!(wanted.iter().map(|want| (want.kind, &*want.id)).collect::<Vec<_>>(), [(Kind::Project, "p1")]);
+        book.learn(thing(Kind::Project, "p1", "acme"), How::Lookup, at(0));
+        fill(&mut created, &book);
+        let (name, project_name) = (created.initiator.name, created.initiator.project_name);
+        assert_eq!((name.as_deref(), project_name.as_deref()), (Some("Bob"), Some("acme")));
+    }
+
+    #[test]
     fn a_name_in_the_message_stays() {
         let mut book = Book::default();
         book.learn(thing(Kind::User, "bob", "robert"), How::Lookup, at(9));

@@ -1,7 +1,7 @@
 //! Sample events: what `check` tries rules on, and what it knows the event's fields from.
 //!
 //! Captured from Keystone 28.1 and from Keystone's documentation: one of each event type, and of each shape that
-//! carries fields of its own.
+//! carries fields of its own. Of other services some of each habit: with names and without, failed, of nobody, versioned.
 
 use std::sync::{Arc, LazyLock};
 

@@ -48,6 +48,7 @@ mod rotation;
 mod runbook;
 mod search;
 mod service;
+mod services;
 mod standins;
 mod syslog;
 mod tmpfs;

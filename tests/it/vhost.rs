@@ -201,9 +201,13 @@ impl Vhost {
 
     /// Publishes as oslo.messaging does, mandatory and confirmed: when this returns, the queue has them.
     pub(crate) async fn publish<B: AsRef<[u8]>>(&self, topic: &str, bodies: impl IntoIterator<Item = B>) {
+        self.publish_as(&format!("{topic}.info"), bodies).await;
+    }
+
+    /// The same with any priority: `<topic>.error`.
+    pub(crate) async fn publish_as<B: AsRef<[u8]>>(&self, key: &str, bodies: impl IntoIterator<Item = B>) {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        let key = format!("{topic}.info");
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())
@@ -212,7 +216,7 @@ impl Vhost {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let mut confirms = Vec::new();
         for body in bodies {
-            let (exchange, key, body) = ("keystone".into(), key.as_str().into(), body.as_ref());
+            let (exchange, key, body) = ("keystone".into(), key.into(), body.as_ref());
             confirms.push(channel.basic_publish(exchange, key, options, body, properties.clone()).await.unwrap());
         }
         for confirm in confirms {

@@ -13,7 +13,7 @@ fn readable(event: &Event) -> String {
 fn documented() {
     let mut files: Vec<PathBuf> = fs::read_dir(data("documented")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 8);
+    assert_eq!(files.len(), 27);
     for file in files {
         let event = decode(&fs::read(&file).unwrap()).unwrap();
         let view = serde_json::to_string_pretty(&event.structured()).unwrap();

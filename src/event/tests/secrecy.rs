@@ -55,13 +55,15 @@ fn plant(object: &mut Value) {
 fn planted_secrets_appear_nowhere() {
     for mut object in inner_objects() {
         let plain = decoded(&object);
+        // Glance's `image.upload` may be nothing but words.
+        let has_fields = object["payload"].is_object();
         plant(&mut object);
         for text in [object.to_string(), serde_json::to_string_pretty(&object).unwrap()] {
             for body in [v2(&text), text] {
                 let event = decode(body.as_bytes()).unwrap();
                 let all = everything(&event);
                 assert!(!all.contains(CANARY), "{all}");
-                assert!(event.payload.text().contains("kept"), "what is harmless stays");
+                assert!(!has_fields || event.payload.text().contains("kept"), "what is harmless stays");
                 assert_eq!((&event.message_id, &event.kind), (&plain.message_id, &plain.kind));
                 if event.format == Format::Cadf {
                     assert_eq!(event.initiator.federation.unwrap().identity_provider.as_deref(), Some("ACME"));
