@@ -184,7 +184,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION"),
             host: &host(),
             pid: std::process::id(),
-            queues: &config.intake.queues,
+            queues: &config.intake.all_queues(),
             rules: config.rules.len(),
             key: &signer.public().to_string(),
         };
@@ -289,7 +289,8 @@ impl App {
             checkpoint_every: self.config.audit.checkpoint_every,
             audit_path: self.config.audit.path.clone(),
             rules: Arc::clone(&self.config.rules),
-            queues: self.config.intake.queues.clone(),
+            queues: self.config.intake.all_queues(),
+            bindings: self.config.intake.all_bindings(),
             destinations: self.config.destinations.keys().cloned().collect(),
             quiet_after: self.config.admin.quiet_after,
         });

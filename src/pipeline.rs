@@ -20,14 +20,14 @@ pub use counts::Counts;
 
 use crate::checkpoint::Signer;
 use crate::event::{self, Event};
-use crate::intake::{Incoming, Refused, SessionId, Sink};
+use crate::intake::{Binding, Incoming, Refused, SessionId, Sink};
 use crate::name::Known;
 use crate::names::{self, Answered, Names};
 use crate::quiet::Quiet;
 use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
 use crate::rule::{Plan, PlannedDelivery, RuleTable};
-use crate::store::{Entry, Key, MessageKey, NewDelivery, Seal, Session, Store, StoreError, Unreadable};
+use crate::store::{Entry, Kept, Key, MessageKey, NewDelivery, Seal, Session, Store, StoreError, Unreadable};
 use counts::Tally;
 
 /// Between attempts to write while the disk takes nothing.
@@ -45,7 +45,7 @@ pub struct Pipeline {
     own_events: AtomicBool,
     /// Whether standard output is a terminal.
     colour: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     counts: Mutex<Counts>,
     /// Batches are named, planned and handed to the store in the order in which they came.
     turn: tokio::sync::Mutex<()>,
@@ -63,12 +63,29 @@ struct State {
     quiet: Quiet,
 }
 
+impl State {
+    /// Says that the store cannot be written: when it begins and when the cause changes.
+    fn trouble(&mut self, error: &StoreError) {
+        if matches!(error, StoreError::Session | StoreError::Closed) {
+            return;
+        }
+        let text = error.to_string();
+        let since = match &self.trouble {
+            Some((_, said)) if *said == text => return,
+            Some((since, _)) => *since,
+            None => Instant::now(),
+        };
+        tracing::error!("{text}; nothing is acknowledged and nothing consumed until that is mended");
+        self.trouble = Some((since, text));
+    }
+}
+
 impl Pipeline {
     /// A pipeline into `store`, without rules; with `colour`, lines for standard output have ANSI colours.
     #[must_use]
     pub fn new(store: Arc<Store>, names: Arc<Names>, colour: bool) -> Self {
         let (rules, own_events) = (ArcSwap::default(), AtomicBool::default());
-        let (state, counts, turn) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        let (state, counts, turn) = (Arc::default(), Mutex::default(), tokio::sync::Mutex::default());
         Self { store, names, rules, own_events, colour, state, counts, turn }
     }
 
@@ -79,18 +96,48 @@ impl Pipeline {
         self.own_events.store(own_events, Ordering::Relaxed);
     }
 
-    /// Keeps a record of cadfd's own: now, or with the next batch where the disk is full.
+    /// Keeps a record of cadfd's own: now, or with the next batch where the disk is full; also if the future is dropped
+    /// once it was polled.
     pub async fn note(&self, record: &Record<'_>) {
-        let mut notes = std::mem::take(&mut self.state().notes);
-        if notes.len() < NOTES {
-            notes.push(record::rest_of_line(record));
+        {
+            let mut state = self.state();
+            if state.notes.len() < NOTES {
+                state.notes.push(record::rest_of_line(record));
+            }
         }
+        self.keep_notes().await;
+    }
+
+    /// Keeps the records that wait, or lets them wait on.
+    async fn keep_notes(&self) {
         // Those that wait go first: the trail's order is that of the events.
-        let entries = notes.iter().cloned().map(own).collect();
-        if let Err(error) = self.store.put(&Session::default(), entries).await {
-            self.trouble(&error);
-            self.state().notes.splice(0..0, notes);
+        let notes = std::mem::take(&mut self.state().notes);
+        if notes.is_empty() {
+            return;
         }
+        let kept = self.store.put(&Session::default(), notes.iter().cloned().map(own).collect());
+        // What is not kept waits again.
+        let _ = self.answer(kept, notes).await;
+    }
+
+    /// The store's answer. Without it these records wait on; whoever awaits this may go, the answer is heard.
+    async fn answer(
+        &self,
+        kept: impl Future<Output = Result<Kept, StoreError>> + Send + 'static,
+        notes: Vec<Vec<u8>>,
+    ) -> Result<Kept, StoreError> {
+        let state = Arc::clone(&self.state);
+        let heard = tokio::spawn(async move {
+            let kept = kept.await;
+            if let Err(error) = &kept {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.trouble(error);
+                state.notes.splice(0..0, notes);
+            }
+            kept
+        });
+        // It ends without an answer only with the runtime.
+        heard.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Keeps a checkpoint of all that was kept before it, and what rules say is to be done with it.
@@ -144,20 +191,8 @@ impl Pipeline {
         }
     }
 
-    /// Says that the store cannot be written: when it begins and when the cause changes.
     fn trouble(&self, error: &StoreError) {
-        if matches!(error, StoreError::Session | StoreError::Closed) {
-            return;
-        }
-        let text = error.to_string();
-        let mut state = self.state();
-        let since = match &state.trouble {
-            Some((_, said)) if *said == text => return,
-            Some((since, _)) => *since,
-            None => Instant::now(),
-        };
-        tracing::error!("{text}; nothing is acknowledged and nothing consumed until that is mended");
-        state.trouble = Some((since, text));
+        self.state().trouble(error);
     }
 
     fn recovered(&self) {
@@ -253,13 +288,7 @@ impl Sink for Pipeline {
             tokio::time::sleep(RETRY.delay(failures, rand::random())).await;
         }
         self.recovered();
-        let notes: Vec<_> = std::mem::take(&mut self.state().notes);
-        if !notes.is_empty()
-            && let Err(error) = self.store.put(&Session::default(), notes.iter().cloned().map(own).collect()).await
-        {
-            self.trouble(&error);
-            self.state().notes.splice(0..0, notes);
-        }
+        self.keep_notes().await;
     }
 
     async fn put(&self, session: SessionId, batch: Vec<Incoming>) -> Result<(), Refused> {
@@ -280,23 +309,24 @@ impl Sink for Pipeline {
         let notes: Vec<_> = entries.iter().filter(|e| e.key == Key::Own).map(|e| e.record.clone()).collect();
         let kept = self.store.put(&session, entries);
         drop(turn);
-        match kept.await {
+        match self.answer(kept, notes).await {
             Ok(kept) => {
                 self.counted().add(&tally, &kept.repeats, Timestamp::now());
                 answered.kept();
                 Ok(())
             }
-            Err(error) => {
-                self.trouble(&error);
-                self.state().notes.splice(0..0, notes);
-                Err(Refused)
-            }
+            Err(_) => Err(Refused),
         }
     }
 
     fn lost(&self, since: Timestamp, cause: &str) -> impl Future<Output = ()> + Send {
         let cause = cause.to_owned();
         async move { self.note(&Record::BrokerLost { from: since, cause: &cause }).await }
+    }
+
+    async fn bound(&self, Binding { queue, exchange, routing_keys, from, at, cause }: Binding) {
+        let (queue, exchange, routing_keys) = (&queue, &exchange, &routing_keys);
+        self.note(&Record::Bound { at, queue, exchange, routing_keys, from, cause }).await;
     }
 
     fn found(&self, since: Timestamp, until: Timestamp, attempts: u32, cause: &str) -> impl Future<Output = ()> + Send {
@@ -332,7 +362,6 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -
     }
 }
 
-/// What the store is given of planned deliveries.
 pub(crate) fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Vec<NewDelivery> {
     let new = |delivery: PlannedDelivery| NewDelivery {
         id: delivery.id,
@@ -374,5 +403,35 @@ fn unreadable(message: Incoming, reason: String) -> Entry {
             body: message.body,
         }),
         names: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::store::Bounds;
+
+    #[tokio::test]
+    async fn a_record_of_our_own_that_nobody_waits_for_any_more_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path(), Bounds { backlog_max_bytes: 1, ..Bounds::default() }).unwrap());
+        let names = Arc::new(Names::open(Arc::clone(&store)).unwrap());
+        let pipeline = Pipeline::new(Arc::clone(&store), names, false);
+        let lost = |cause: &'static str| Record::BrokerLost { from: Timestamp::UNIX_EPOCH, cause };
+        let kept = || {
+            let chunks = store.reader().unwrap().after(0).unwrap();
+            let text: String = chunks.iter().map(|chunk| std::str::from_utf8(&chunk.lines).unwrap()).collect();
+            text.lines().map(|line| line.split("cause\":\"").nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        pipeline.note(&lost("a")).await;
+        // Handed to a store that is full, and dropped before it answers: the connection was lost.
+        assert!(futures_util::FutureExt::now_or_never(pipeline.note(&lost("b"))).is_none());
+        store.answers().await;
+        tokio::task::yield_now().await;
+        assert_eq!((kept(), pipeline.state().notes.len()), (vec!["a\"}".to_owned()], 1));
+        store.set_bounds(Bounds::default());
+        pipeline.note(&lost("c")).await;
+        assert_eq!(kept(), ["a\"}", "b\"}", "c\"}"]);
     }
 }

@@ -88,7 +88,7 @@ pub fn seq_of(line: &[u8]) -> Option<u64> {
 }
 
 /// The types of all records: [`Record`]'s variants as a line names them.
-pub const TYPES: [&str; 12] = [
+pub const TYPES: [&str; 13] = [
     "event",
     "replay",
     "quarantine",
@@ -99,6 +99,7 @@ pub const TYPES: [&str; 12] = [
     "checkpoint",
     "broker_lost",
     "broker_found",
+    "bound",
     "dropped",
     "removed",
 ];
@@ -262,6 +263,23 @@ pub enum Record<'a> {
         /// Why it was lost.
         cause: &'a str,
     },
+    /// A queue of cadfd's own was bound to an exchange. What was published there while it was not bound never came.
+    Bound {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// The queue.
+        queue: &'a str,
+        /// The exchange.
+        exchange: &'a str,
+        /// With which routing keys.
+        routing_keys: &'a [String],
+        /// When the same binding was last known to be there; `None`: not since cadfd started.
+        #[serde(serialize_with = "rfc3339_or_null")]
+        from: Option<Timestamp>,
+        /// Why it was made.
+        cause: &'a str,
+    },
     /// The oldest files of the trail are removed, as the settings say; written before they are.
     Removed {
         /// When.
@@ -338,6 +356,11 @@ pub fn time(at: Timestamp) -> String {
 
 fn rfc3339<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time(*at))
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
+fn rfc3339_or_null<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(time).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -144,6 +144,9 @@ fn in_words(snapshot: &Snapshot) -> String {
     for (queue, state) in &snapshot.queues {
         let _infallible = write!(text, "; {queue}: {state}");
     }
+    for unbound in snapshot.unbound() {
+        let _infallible = write!(text, "; {unbound}");
+    }
     let _infallible = write!(text, "; {} messages received", snapshot.received);
     one_line(&text)
 }
@@ -179,7 +182,8 @@ mod tests {
     use crate::intake::QueueState;
 
     fn snapshot(state: State) -> Snapshot {
-        Snapshot { state, queues: BTreeMap::new(), received: 7, acknowledged: 7, sessions: 1, failures: 0 }
+        let (queues, bindings) = (BTreeMap::new(), BTreeMap::new());
+        Snapshot { state, queues, bindings, received: 7, acknowledged: 7, sessions: 1, failures: 0 }
     }
 
     #[test]

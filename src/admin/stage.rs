@@ -51,6 +51,8 @@ pub struct Scene {
     pub rules: Arc<RuleTable>,
     /// The queues in the settings.
     pub queues: Vec<String>,
+    /// Those of cadfd's own in the settings, each with each exchange that it is bound to.
+    pub bindings: Vec<(String, String)>,
     /// The destinations in the settings.
     pub destinations: Vec<String>,
     /// How long Keystone may tell nothing.

@@ -10,7 +10,7 @@ pub(super) fn check(path: &Path) -> anyhow::Result<ExitCode> {
     for note in &config.notes {
         writeln!(out, "note: {note}")?;
     }
-    let queues = config.intake.queues.join(", ");
+    let queues = config.intake.all_queues().join(", ");
     writeln!(
         out,
         "{}: in order. Rules: {}, destinations: {}, queues: {queues}",

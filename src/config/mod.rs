@@ -7,6 +7,7 @@
 //! value knows the line or the variable it came from.
 
 mod admin;
+mod bound;
 mod clouds;
 mod credentials;
 mod destinations;
@@ -269,14 +270,24 @@ fn read(
     }
 }
 
+/// Whoever adds a queue of cadfd's own to settings that named none would no longer consume the usual one, which goes on growing.
+const NO_QUEUES: &str = "[rabbitmq] queues is not written, and with [[rabbitmq.bound]] that is none: cadfd.info is not consumed; \
+                         write queues = [\"cadfd.info\"] to go on with it, queues = [] where it is not there";
+
 fn rabbitmq(section: Section<'_>, notes: &mut Vec<String>) -> intake::Settings {
-    let queues = section.strings("queues").unwrap_or_else(|| vec!["cadfd.info".to_owned()]);
-    if queues.is_empty() || queues.iter().any(String::is_empty) {
+    let has_bound = !section.tables("bound", "[[rabbitmq.bound]]").is_empty();
+    let default = || if has_bound { Vec::new() } else { vec!["cadfd.info".to_owned()] };
+    let queues = section.strings("queues").unwrap_or_else(default);
+    if (queues.is_empty() && !has_bound) || queues.iter().any(String::is_empty) {
         section.problem_at("queues", "`queues`: expected at least one name, such as \"cadfd.info\"");
+    }
+    if has_bound && section.get("queues").is_none() {
+        notes.push(NO_QUEUES.to_owned());
     }
     if let Some(twice) = queues.iter().enumerate().find_map(|(at, q)| queues[..at].contains(q).then_some(q)) {
         section.problem_at("queues", format!("`queues`: {twice:?} stands there twice"));
     }
+    let bound = bound::read(&section, &queues);
     let reconnect = Schedule {
         first: section.duration("reconnect_first", Duration::from_millis(10)..=HOUR, Duration::from_millis(500)),
         max: section.duration("reconnect_max", Duration::from_millis(10)..=HOUR, 60 * SECOND),
@@ -317,6 +328,7 @@ fn rabbitmq(section: Section<'_>, notes: &mut Vec<String>) -> intake::Settings {
         tls,
         mechanism,
         queues,
+        bound,
         prefetch: u16::try_from(section.integer("prefetch", 1..=u64::from(u16::MAX), 1000)).unwrap_or(u16::MAX),
         batch: usize::try_from(section.integer("batch", 1..=10_000, 500)).unwrap_or(500),
         max_body: usize::try_from(section.bytes("max_body", 1024..=GIB, 1 << 20)).unwrap_or(1 << 20),

@@ -5,6 +5,7 @@ use std::fs;
 
 use super::*;
 use crate::action::ClientSettings;
+use crate::intake::{Bound, QueueType};
 use crate::rule::sample;
 
 /// The mistakes of a case written to a folder of its own, with file names instead of paths. `$DIR` is that folder.
@@ -101,8 +102,10 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     let settings = settings.replace("%d/transport_url", url.to_str().unwrap());
     let plain = write(dir.path(), "plain.toml", &settings, &shipped);
     let switched_on: String = settings.lines().map(|line| switch_on(line, dir.path())).collect();
-    let full = write(dir.path(), "full.toml", &switched_on, &shipped);
+    let mut full = write(dir.path(), "full.toml", &switched_on, &shipped);
+    let bound = std::mem::take(&mut full.intake.bound);
     assert_eq!(plain.intake, full.intake);
+    assert_eq!(bound, [usual_bound()]);
     assert_eq!((plain.bounds, plain.audit, plain.daemon), (full.bounds, full.audit, full.daemon));
     assert_eq!(
         full.destinations.keys().collect::<Vec<_>>(),
@@ -206,7 +209,60 @@ fn a_cloud_is_read_with_its_secrets_and_the_sections_keys_stand_over_it() {
     assert_eq!(lookups, Lookups { wait: Duration::ZERO, per_second: 20, list_every: None, own_events: true });
     let Keystone { client, .. } = keystone_of("keystone-variables.toml");
     assert_eq!((client.auth_url.as_str(), &client.auth), ("https://h:5000/v3", &auth));
-    assert_eq!((client.scope, client.interface), (Scope::System, Interface::Internal));
+    assert_eq!((&client.scope, client.interface), (&Scope::System, Interface::Internal));
+}
+
+fn text(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// Of which only queue and exchanges are written.
+fn usual_bound() -> Bound {
+    Bound {
+        queue: "cadfd.bound".to_owned(),
+        exchanges: text(&["keystone", "nova", "neutron"]),
+        routing_keys: text(&["notifications.*"]),
+        queue_type: QueueType::Quorum,
+        single_active_consumer: false,
+        max_bytes: 256 << 20,
+        renew_every: 60 * SECOND,
+    }
+}
+
+#[test]
+fn queues_of_our_own_stand_beside_others_or_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("rules.d")).unwrap();
+    let path = dir.path().join("cadfd.toml");
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config/good/bound.toml");
+    fs::write(&path, fs::read_to_string(good).unwrap()).unwrap();
+    let intake = load(&path, &[]).unwrap().intake;
+    let names = ["cadfd.info", "cadfd.error", "versioned_notifications.info", "cadfd.bound", "cadfd.errors"];
+    assert_eq!(intake.all_queues(), names);
+    let usual = usual_bound();
+    let other = Bound {
+        queue: "cadfd.errors".to_owned(),
+        exchanges: text(&["cinder"]),
+        routing_keys: text(&["notifications.error", "notifications.critical"]),
+        queue_type: QueueType::Classic,
+        single_active_consumer: true,
+        max_bytes: GIB,
+        renew_every: 10 * SECOND,
+    };
+    assert_eq!(intake.bound, [usual.clone(), other]);
+    assert_eq!(
+        intake.grant("cadfd"),
+        r"rabbitmqctl set_permissions -p / cadfd '^(cadfd\.bound|cadfd\.errors)$' '^(cadfd\.bound|cadfd\.errors)$' '^(cadfd\.info|cadfd\.error|versioned_notifications\.info|cadfd\.bound|cadfd\.errors|keystone|nova|neutron|cinder)$'"
+    );
+    // Without `queues` there are no others: whoever could have them would need none of cadfd's own.
+    let alone = "[rabbitmq]\ntransport_url = \"rabbit://u:p@h/\"\n[[rabbitmq.bound]]\nqueue = \"cadfd.bound\"\n\
+                 exchanges = [\"keystone\", \"nova\", \"neutron\"]\n";
+    fs::write(&path, alone).unwrap();
+    let Config { intake, notes, .. } = load(&path, &[]).unwrap();
+    assert_eq!((intake.queues, intake.bound), (Vec::new(), vec![usual]));
+    assert!(notes[0].contains("cadfd.info is not consumed"), "{notes:?}");
+    fs::write(&path, alone.replace("[[", "queues = []\n[[")).unwrap();
+    assert_eq!(load(&path, &[]).unwrap().notes, Vec::<String>::new(), "it is meant");
 }
 
 #[test]

@@ -39,12 +39,12 @@ pub(super) enum End {
     Failed(lapin::Error),
 }
 
-/// Consumes until something ends it.
+/// Consumes until something ends it. `is_own` for a queue of cadfd's own, which is declared without a limit of deliveries.
 pub(super) async fn consume<S: Sink>(
     context: &Context<S>,
     session: SessionId,
     proof: &Proof,
-    queue: &Arc<str>,
+    (queue, is_own): (&Arc<str>, bool),
     channel: &Channel,
     mut consumer: Consumer,
 ) -> End {
@@ -90,7 +90,7 @@ pub(super) async fn consume<S: Sink>(
                 None => ended = Some(End::Cancelled),
                 Some(Err(error)) => ended = Some(End::Failed(error)),
                 Some(Ok(first)) => {
-                    let batch = collect(context, queue, first, &mut consumer, &mut ended);
+                    let batch = collect(context, (queue, is_own), first, &mut consumer, &mut ended);
                     context.status.count_received(batch.messages.len());
                     in_flight.push_back(put(context, session, batch));
                 }
@@ -107,7 +107,7 @@ struct Batch {
 /// The first delivery, and what is there without waiting.
 fn collect<S>(
     context: &Context<S>,
-    queue: &Arc<str>,
+    (queue, is_own): (&Arc<str>, bool),
     first: Delivery,
     consumer: &mut (impl Stream<Item = lapin::Result<Delivery>> + Unpin),
     ended: &mut Option<End>,
@@ -123,7 +123,7 @@ fn collect<S>(
         let Delivery { exchange: from, routing_key: by, redelivered, data, acker, properties, .. } = next;
         share(&mut exchange, from.as_str());
         share(&mut routing_key, by.as_str());
-        if redelivered && messages.is_empty() && times_in_vain(&properties) == Some(IN_VAIN) {
+        if redelivered && !is_own && messages.is_empty() && times_in_vain(&properties) == Some(IN_VAIN) {
             tracing::warn!(
                 queue.name = &**queue,
                 "messages were delivered {IN_VAIN} times and not acknowledged; beyond 20, RabbitMQ 4 discards them from a \

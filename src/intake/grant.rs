@@ -1,18 +1,38 @@
 //! The least that a RabbitMQ user needs, as the command that grants it.
 //!
-//! Its promise: pure; the command means these queues and no others, whatever their names are made of.
+//! Its promise: pure; the command means these queues and exchanges and no others, whatever their names are made of.
+
+use super::bound::Bound;
 
 /// `rabbitmqctl set_permissions …` for a user who may read these queues and nothing else. It replaces what was granted
 /// before.
 #[must_use]
 pub fn set_permissions(vhost: &str, user: &str, queues: &[String]) -> String {
-    let names: Vec<_> = queues.iter().map(|queue| escape_regex(queue)).collect();
-    let read = match names.as_slice() {
+    set_permissions_with(vhost, user, queues, &[])
+}
+
+/// The same for a user who also has queues of its own, which it declares, and binds to exchanges that it reads.
+pub(super) fn set_permissions_with(vhost: &str, user: &str, queues: &[String], bound: &[Bound]) -> String {
+    let own: Vec<_> = bound.iter().map(|bound| bound.queue.as_str()).collect();
+    let mut read: Vec<_> = queues.iter().map(String::as_str).chain(own.iter().copied()).collect();
+    for exchange in bound.iter().flat_map(|bound| &bound.exchanges) {
+        if !read.contains(&exchange.as_str()) {
+            read.push(exchange);
+        }
+    }
+    let [vhost, user] = [vhost, user].map(quote);
+    let [own, read] = [&own, &read].map(|names| format!("'{}'", exactly(names).replace('\'', "'\\''")));
+    format!("rabbitmqctl set_permissions -p {vhost} {user} {own} {own} {read}")
+}
+
+/// A regular expression for these names and no others.
+fn exactly(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| escape_regex(name)).collect();
+    match names.as_slice() {
         [one] => format!("^{one}$"),
+        [] => "^$".to_owned(),
         several => format!("^({})$", several.join("|")),
-    };
-    let [vhost, user, read] = [vhost, user, &read].map(quote);
-    format!("rabbitmqctl set_permissions -p {vhost} {user} '^$' '^$' {read}")
+    }
 }
 
 /// The topic whose notifications Keystone puts into this queue: its name without the priority.

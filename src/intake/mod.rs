@@ -1,13 +1,16 @@
 //! The intake: messages from the broker's queues to a [`Sink`], acknowledged when the sink has them on disk.
 //!
-//! Its promise: it declares and publishes nothing, acknowledges nothing that is not committed, never gives up, and
-//! says an outage once. It is the only place that knows lapin.
+//! Its promise: it declares nothing but queues that the settings say are its own, publishes nothing, acknowledges nothing
+//! that is not committed, never gives up, and says an outage once. It is the only place that knows lapin.
 //!
 //! ```text
 //! run ─ supervisor ─ dial ─ session ─ one `queue` task per queue ─ consume ─ Sink::put ─ acknowledge
-//!          └ outage: what to say          └ trouble of one queue does not end the session
+//!          └ outage: what to say          ├ trouble of one queue does not end the session
+//!                                         └ bind: a queue of our own (`bound`) to others' exchanges
 //! ```
 
+mod bind;
+mod bound;
 mod cause;
 mod consume;
 mod dial;
@@ -29,10 +32,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use self::bound::{Binding, Bound, QueueType};
 pub use self::cause::{Cause, TlsCause};
 pub use self::examine::{Known, examine};
 pub use self::grant::{quote, set_permissions, topic};
-pub use self::status::{QueueState, Snapshot, State, Status};
+pub use self::status::{BindingState, QueueState, Snapshot, State, Status};
 pub use self::url::{ParsedUrl, UrlError, parse_transport_url};
 
 use crate::retry::Schedule;
@@ -55,8 +59,10 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// How to log in.
     pub mechanism: Mechanism,
-    /// The queues to consume; at least one, each without repetition.
+    /// The queues to consume that others declare, each without repetition.
     pub queues: Vec<String>,
+    /// The queues of cadfd's own. With `queues` at least one, none named twice.
+    pub bound: Vec<Bound>,
     /// Most deliveries unacknowledged, for each queue. At least 1.
     pub prefetch: u16,
     /// Most messages in one [`Sink::put`]. At least 1.
@@ -70,6 +76,30 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// The waits between attempts.
     pub reconnect: Schedule,
+}
+
+impl Settings {
+    /// The names of all queues that are consumed.
+    #[must_use]
+    pub fn all_queues(&self) -> Vec<String> {
+        self.queues.iter().chain(self.bound.iter().map(|bound| &bound.queue)).cloned().collect()
+    }
+
+    /// Each queue of cadfd's own with each exchange that it is bound to.
+    #[must_use]
+    pub fn all_bindings(&self) -> Vec<(String, String)> {
+        let of = |bound: &Bound| {
+            let queue = bound.queue.clone();
+            bound.exchanges.clone().into_iter().map(move |exchange| (queue.clone(), exchange))
+        };
+        self.bound.iter().flat_map(of).collect()
+    }
+
+    /// The command that gives this user the least that it needs. It replaces what was granted before.
+    #[must_use]
+    pub fn grant(&self, user: &str) -> String {
+        grant::set_permissions_with(&self.vhost, user, &self.queues, &self.bound)
+    }
 }
 
 /// One broker and who we are there.
@@ -179,6 +209,9 @@ pub trait Sink: Send + Sync + 'static {
 
     /// The broker is lost since then.
     fn lost(&self, since: jiff::Timestamp, cause: &str) -> impl Future<Output = ()> + Send;
+
+    /// A queue of cadfd's own was bound to an exchange, and may not have been before.
+    fn bound(&self, binding: Binding) -> impl Future<Output = ()> + Send;
 
     /// The broker is found again, after so many failed attempts.
     fn found(

@@ -1,7 +1,7 @@
 //! One queue through a session: look for it, consume it, look for it again.
 //!
-//! Its promise: the queue is never declared, only looked at; what is wrong with it is said once, with what to do, and
-//! ends neither the session nor the other queues.
+//! Its promise: the queue is never declared, only looked at, unless the settings say that it is cadfd's own; what is wrong
+//! with it is said once, with what to do, and ends neither the session nor the other queues.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,15 +12,17 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ErrorKind};
 
+use super::bind::Binder;
+use super::bound::Bound;
 use super::cause::sanitize;
 use super::consume::{self, consume};
-use super::grant::{set_permissions, topic};
+use super::grant::{quote, topic};
 use super::outage::length;
 use super::session::{Ended, Proof};
 use super::{Cause, Context, Host, QueueState, SessionId, Settings, Sink};
 
 /// However long it is missing, a queue is found this soon after it appears.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a queue cannot be consumed although there is a broker. Compared to say each only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(super) enum Trouble {
     Missing,
     /// 403
     NoRight,
+    /// 403 to the declaration of a queue of our own
+    MayNotDeclare,
     /// 405
     Locked,
     /// 406
@@ -42,9 +46,15 @@ pub(super) enum Trouble {
 }
 
 /// What an attempt to consume met.
-enum Obstacle {
+pub(super) enum Obstacle {
     Trouble(Trouble),
     Lost(Cause),
+}
+
+impl Obstacle {
+    pub(super) fn of(error: &lapin::Error) -> Self {
+        Trouble::from_lapin(error).map_or_else(Self::Lost, Self::Trouble)
+    }
 }
 
 /// A queue as one session sees it.
@@ -55,6 +65,8 @@ pub(super) struct Tender<S> {
     pub(super) connection: Arc<Connection>,
     pub(super) host: Host,
     pub(super) queue: Arc<str>,
+    /// What it is declared with and bound to, if it is our own.
+    pub(super) own: Option<Arc<Bound>>,
 }
 
 impl<S: Sink> Tender<S> {
@@ -62,6 +74,7 @@ impl<S: Sink> Tender<S> {
     pub(super) async fn tend(mut self) -> Ended {
         let mut said: Option<(Trouble, Timestamp)> = None;
         let mut failures = 0;
+        let mut binder = self.binder();
         loop {
             let trouble = match self.attempt().await {
                 Err(Obstacle::Lost(cause)) => return Ended::Lost(cause),
@@ -69,7 +82,7 @@ impl<S: Sink> Tender<S> {
                 Ok((channel, consumer)) => {
                     self.say_consuming(said.take());
                     let before = self.proof.count();
-                    let end = consume(&self.context, self.session, &self.proof, &self.queue, &channel, consumer).await;
+                    let end = self.consume(&channel, consumer, &mut binder).await;
                     if self.proof.count() > before {
                         failures = 0;
                     }
@@ -93,21 +106,45 @@ impl<S: Sink> Tender<S> {
         }
     }
 
+    fn binder(&self) -> Option<Binder<S>> {
+        let bound = Arc::clone(self.own.as_ref()?);
+        Some(Binder::new(self.context.clone(), Arc::clone(&self.connection), self.host.clone(), bound))
+    }
+
+    /// Until something ends it; meanwhile a queue of our own is kept bound.
+    async fn consume(&self, channel: &Channel, consumer: Consumer, binder: &mut Option<Binder<S>>) -> consume::End {
+        let end =
+            consume(&self.context, self.session, &self.proof, (&self.queue, self.own.is_some()), channel, consumer);
+        let Some(binder) = binder else { return end.await };
+        let end = tokio::select! {
+            end = end => end,
+            never = binder.keep() => match never {},
+        };
+        if matches!(end, consume::End::Cancelled | consume::End::Failed(_)) {
+            binder.queue_lost();
+        }
+        end
+    }
+
     /// On a new channel each time: a refusal closes it.
     async fn attempt(&self) -> Result<(Channel, Consumer), Obstacle> {
         let name = ShortString::try_new(&*self.queue).map_err(|_| Obstacle::Trouble(Trouble::NameTooLong))?;
-        let opened = self.open(name).await;
-        opened.map_err(|error| Trouble::from_lapin(&error).map_or_else(Obstacle::Lost, Obstacle::Trouble))
+        let channel = self.connection.create_channel().await.map_err(|error| Obstacle::of(&error))?;
+        let found = match &self.own {
+            Some(bound) => declare(&channel, name.clone(), bound).await,
+            None => look(&channel, name.clone()).await,
+        };
+        found.map_err(|error| match Obstacle::of(&error) {
+            Obstacle::Trouble(Trouble::NoRight) if self.own.is_some() => Obstacle::Trouble(Trouble::MayNotDeclare),
+            other => other,
+        })?;
+        let consumer = self.open(&channel, name).await.map_err(|error| Obstacle::of(&error))?;
+        Ok((channel, consumer))
     }
 
-    async fn open(&self, name: ShortString) -> lapin::Result<(Channel, Consumer)> {
-        let channel = self.connection.create_channel().await?;
-        let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(name.clone(), look, FieldTable::default()).await?;
+    async fn open(&self, channel: &Channel, name: ShortString) -> lapin::Result<Consumer> {
         channel.basic_qos(self.context.settings.prefetch, BasicQosOptions::default()).await?;
-        let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
-        Ok((channel, consumer))
+        channel.basic_consume(name, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
     }
 
     fn say_consuming(&self, trouble: Option<(Trouble, Timestamp)>) {
@@ -137,19 +174,37 @@ impl<S: Sink> Tender<S> {
 
     /// What is wrong and what to do about it.
     fn advise(&self, trouble: &Trouble) -> String {
-        let Settings { vhost, .. } = &*self.context.settings;
-        let queue = &self.queue;
+        let settings = &*self.context.settings;
+        let Settings { vhost, .. } = settings;
+        let (queue, user) = (&self.queue, &self.host.user);
         match trouble {
+            // To declare what is missing makes it; but the one node that has a classic queue may be down.
+            Trouble::Missing if self.own.is_some() => {
+                format!(
+                    "queue `{queue}` cannot be reached in virtual host `{vhost}`: the node that has it is down; waiting"
+                )
+            }
+            Trouble::MayNotDeclare => format!(
+                "user `{user}` may not declare queue `{queue}` in virtual host `{vhost}`, which [[rabbitmq.bound]] says \
+                 is cadfd's own; waiting for the right. To give it: {}",
+                settings.grant(user)
+            ),
+            Trouble::Precondition(text) if self.own.is_some() => format!(
+                "queue `{queue}` is there, but is not the one that [[rabbitmq.bound]] says ({text}); waiting. Write \
+                 into the settings what it is, or name another queue, or stop cadfd, see that nothing waits in it \
+                 (rabbitmqctl list_queues -p {0} name messages), and: rabbitmqctl delete_queue -p {0} {1}",
+                quote(vhost),
+                quote(queue)
+            ),
             Trouble::Missing => format!(
                 "queue `{queue}` does not exist in virtual host `{vhost}`; waiting for it. For Keystone to declare it, \
                  keystone.conf needs: [oslo_messaging_notifications] topics = notifications,{}",
                 topic(queue)
             ),
             Trouble::NoRight => format!(
-                "user `{}` may not read queue `{queue}` in virtual host `{vhost}`; waiting for the right. To give it: \
+                "user `{user}` may not read queue `{queue}` in virtual host `{vhost}`; waiting for the right. To give it: \
                  {}",
-                self.host.user,
-                set_permissions(vhost, &self.host.user, &self.context.settings.queues)
+                settings.grant(user)
             ),
             Trouble::Locked => format!(
                 "queue `{queue}` is exclusive to another connection; waiting. Whoever declared it with `exclusive` \
@@ -159,6 +214,16 @@ impl<S: Sink> Tender<S> {
             other => format!("queue `{queue}`: {other}; trying again"),
         }
     }
+}
+
+async fn look(channel: &Channel, name: ShortString) -> lapin::Result<()> {
+    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name, look, FieldTable::default()).await.map(drop)
+}
+
+async fn declare(channel: &Channel, name: ShortString, bound: &Bound) -> lapin::Result<()> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name, durable, bound.arguments()).await.map(drop)
 }
 
 impl Trouble {
@@ -178,10 +243,11 @@ impl Trouble {
         })
     }
 
-    fn word(&self) -> &'static str {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::NoRight => "not readable for us",
+            Self::MayNotDeclare => "not to be declared by us",
             Self::Locked => "exclusive to another connection",
             Self::Precondition(_) | Self::Closed(..) => "closed by the broker",
             Self::Cancelled => "cancelled by the broker",

@@ -81,7 +81,9 @@ pub(super) async fn run<S: Sink>(
     let since = Timestamp::now();
     context.status.set(State::Connected { host: host.to_string(), since, blocked: None });
     let mut queues = JoinSet::new();
-    for queue in &context.settings.queues {
+    let others = context.settings.queues.iter().map(|queue| (queue, None));
+    let own = context.settings.bound.iter().map(|bound| (&bound.queue, Some(Arc::new(bound.clone()))));
+    for (queue, own) in others.chain(own) {
         let tender = Tender {
             context: context.clone(),
             session,
@@ -89,6 +91,7 @@ pub(super) async fn run<S: Sink>(
             connection: Arc::clone(&connection),
             host: host.clone(),
             queue: Arc::from(queue.as_str()),
+            own,
         };
         queues.spawn(tender.tend());
     }

@@ -11,6 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::Bound;
+
+/// By queue and exchange: the routing keys, and when.
+type LastBound = BTreeMap<(String, String), (Vec<String>, Timestamp)>;
+
 /// Shared between the intake, which writes, and whoever reports.
 #[derive(Debug, Default)]
 pub struct Status {
@@ -20,12 +25,16 @@ pub struct Status {
     sessions: AtomicU64,
     failures: AtomicU64,
     changed: Notify,
+    /// Of each queue of our own and exchange: the routing keys, and when the binding was last known to be there. It
+    /// outlives sessions.
+    bound: Mutex<LastBound>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Shown {
     state: State,
     queues: BTreeMap<Arc<str>, QueueState>,
+    bindings: BTreeMap<(String, String), BindingState>,
 }
 
 /// The connection.
@@ -80,6 +89,23 @@ pub enum QueueState {
     },
 }
 
+/// The binding of a queue of cadfd's own to an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindingState {
+    /// It is there, as far as can be known.
+    Bound {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It cannot be made, and is tried again and again.
+    Waiting {
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        cause: String,
+    },
+}
+
 /// All of it at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -87,6 +113,8 @@ pub struct Snapshot {
     pub state: State,
     /// Each queue of the session.
     pub queues: BTreeMap<Arc<str>, QueueState>,
+    /// Each binding of the session, by queue and exchange.
+    pub bindings: BTreeMap<(String, String), BindingState>,
     /// Messages since the start, repetitions included.
     pub received: u64,
     /// Messages acknowledged since the start.
@@ -101,10 +129,11 @@ impl Status {
     /// What there is now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let Shown { state, queues } = self.shown().clone();
+        let Shown { state, queues, bindings } = self.shown().clone();
         Snapshot {
             state,
             queues,
+            bindings,
             received: self.received.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             sessions: self.sessions.load(Ordering::Relaxed),
@@ -122,6 +151,7 @@ impl Status {
         let mut shown = self.shown();
         if !matches!(state, State::Connected { .. }) {
             shown.queues.clear();
+            shown.bindings.clear();
         }
         shown.state = state;
         self.changed.notify_one();
@@ -137,6 +167,20 @@ impl Status {
     pub(super) fn set_queue(&self, queue: &Arc<str>, state: QueueState) {
         self.shown().queues.insert(Arc::clone(queue), state);
         self.changed.notify_one();
+    }
+
+    pub(super) fn set_binding(&self, queue: &str, exchange: &str, state: BindingState) {
+        self.shown().bindings.insert((queue.to_owned(), exchange.to_owned()), state);
+        self.changed.notify_one();
+    }
+
+    /// The binding is there now; gives when it was last known to be, with the same routing keys.
+    pub(super) fn keep_bound(&self, bound: &Bound, exchange: &str, now: Timestamp) -> Option<Timestamp> {
+        let key = (bound.queue.clone(), exchange.to_owned());
+        let known = (bound.routing_keys.clone(), now);
+        let mut all = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        // As many as the settings name, and those that they named before a reload.
+        all.insert(key, known).filter(|(keys, _)| *keys == bound.routing_keys).map(|(_, at)| at)
     }
 
     pub(super) fn count_session(&self) -> u64 {
@@ -172,8 +216,23 @@ impl fmt::Display for Snapshot {
         for (queue, state) in &self.queues {
             write!(f, "; {queue}: {state}")?;
         }
+        for unbound in self.unbound() {
+            write!(f, "; {unbound}")?;
+        }
         let Self { received, acknowledged, sessions, .. } = self;
         write!(f, "; {received} messages received, {acknowledged} acknowledged, {sessions} sessions")
+    }
+}
+
+impl Snapshot {
+    /// Of each binding that cannot be made, in words.
+    pub fn unbound(&self) -> impl Iterator<Item = String> {
+        self.bindings.iter().filter_map(|((queue, exchange), state)| match state {
+            BindingState::Bound { .. } => None,
+            BindingState::Waiting { since, cause } => {
+                Some(format!("{queue}: not bound to {exchange} since {since:.0}: {cause}"))
+            }
+        })
     }
 }
 

@@ -215,6 +215,7 @@ impl Collector {
     /// What the numbers leave out.
     fn remarks(&self) -> Vec<String> {
         let mut text = Vec::from_iter(self.triggered.replays_in_words());
+        text.extend(self.gaps.bindings.in_words());
         if self.imported > 0 {
             text.push(format!(
                 "{} not received but added in this range by hand, from Keystone's own log (cadfd reconcile --import); no rule \

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::bindings::Bindings;
 use super::bounded::Latest;
 use super::changes::earlier;
 use super::line::{BrokerFound, BrokerLost, Checkpoint, Dropped, Entry, Quarantine, Reload, Removed, Start, Stop};
@@ -23,10 +24,13 @@ pub(super) struct Gaps {
     unread: Latest<Vec<Cell>>,
     gone: Latest<Vec<Cell>>,
     settings: Latest<Vec<Cell>>,
+    pub(super) bindings: Bindings,
     /// The outage that has not ended.
     outage: Option<(Timestamp, String)>,
     /// The stop that no start has followed.
     stopped: Option<(Timestamp, String)>,
+    /// When it last ran before it was started last.
+    ran_until: Option<Timestamp>,
     /// When the last record was written.
     last: Option<Timestamp>,
     /// When the last checkpoint was.
@@ -56,8 +60,10 @@ impl Gaps {
             unread: Latest::new(rows),
             gone: Latest::new(rows),
             settings: Latest::new(rows),
+            bindings: Bindings::new(span, rows),
             outage: None,
             stopped: None,
+            ran_until: None,
             last: None,
             signed: None,
             rules: None,
@@ -75,6 +81,7 @@ impl Gaps {
         match entry {
             Entry::BrokerLost(lost) => self.lost(lost),
             Entry::BrokerFound(found) => self.found(found),
+            Entry::Bound(bound) => self.bindings.take(bound, self.ran_until),
             Entry::Stop(stop) => self.stop(stop),
             Entry::Start(start) => self.start(start),
             Entry::Reload(reload) => self.reload(reload),
@@ -118,6 +125,7 @@ impl Gaps {
     }
 
     fn start(&mut self, start: &Start) {
+        self.ran_until = self.stopped.as_ref().map(|(at, _)| *at).or(self.last);
         match (self.stopped.take(), self.last) {
             (Some((from, cause)), _) => self.absence("cadfd was stopped", from, Some(start.at), &cause),
             (None, Some(last)) => {
@@ -228,6 +236,7 @@ impl Gaps {
             ),
             table("What is kept no longer", &["When", "What", "#Count", "Why"], &self.gone),
         ];
+        gaps.tables.extend(self.bindings.table());
         let mut settings = Section::new("settings", "cadfd's own settings");
         let columns = ["When", "What", "#Rules in force", "Notes"];
         settings.tables.push(table("Each start and reload", &columns, &self.settings));

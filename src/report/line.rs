@@ -33,6 +33,7 @@ pub(super) enum Entry {
     Checkpoint(Checkpoint),
     BrokerLost(BrokerLost),
     BrokerFound(BrokerFound),
+    Bound(Bound),
     Dropped(Dropped),
     Removed(Removed),
     /// Of a type that a later version may have.
@@ -207,6 +208,19 @@ pub(super) struct BrokerFound {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct Bound {
+    pub(super) at: Timestamp,
+    pub(super) queue: String,
+    pub(super) exchange: String,
+    #[serde(default)]
+    pub(super) routing_keys: Vec<String>,
+    #[serde(default)]
+    pub(super) from: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) cause: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct Dropped {
     pub(super) at: Timestamp,
     pub(super) what: String,
@@ -236,6 +250,7 @@ impl Entry {
             Self::Checkpoint(it) => Some(it.at),
             Self::BrokerLost(it) => Some(it.from),
             Self::BrokerFound(it) => Some(it.to),
+            Self::Bound(it) => Some(it.at),
             Self::Dropped(it) => Some(it.at),
             Self::Removed(it) => Some(it.at),
             Self::Other => None,
@@ -261,6 +276,7 @@ pub(super) fn read(line: &[u8]) -> Result<Entry, Unreadable> {
         "checkpoint" => Entry::Checkpoint(parsed(line)?),
         "broker_lost" => Entry::BrokerLost(parsed(line)?),
         "broker_found" => Entry::BrokerFound(parsed(line)?),
+        "bound" => Entry::Bound(parsed(line)?),
         "dropped" => Entry::Dropped(parsed(line)?),
         "removed" => Entry::Removed(parsed(line)?),
         _ => Entry::Other,

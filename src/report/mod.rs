@@ -3,6 +3,7 @@
 //! Its promise: pure: records in, a page out, in one pass and in bounded memory. Each number is exact, what is cut off is
 //! said to be, and text that strangers chose stays text. The page loads nothing and runs nothing.
 
+mod bindings;
 mod bounded;
 mod changes;
 mod collect;

@@ -318,6 +318,35 @@ fn what_begins_before_the_range_and_ends_after_it_is_told() {
 }
 
 #[test]
+fn times_without_a_binding_are_told_as_far_as_they_are_known() {
+    let mut trail = Trail::new();
+    let start = |at: &str| json!({"at": at, "version": "1", "host": "h", "queues": ["cadfd.bound"], "rules": 1});
+    let bound = |at: &str, exchange: &str, keys: &str, from: Option<&str>, cause: &str| json!({"at": at, "queue": "cadfd.bound", "exchange": exchange, "routing_keys": [keys], "from": from, "cause": cause});
+    trail.push("start", &start("2026-11-21T06:00:00Z"));
+    trail.push("bound", &bound("2026-11-21T06:00:01Z", "nova", "n.*", None, "cadfd began to consume"));
+    trail.push("stop", &json!({"at": "2026-11-21T06:50:00Z", "cause": "SIGTERM"}));
+    trail.push("start", &start("2026-11-21T07:09:59Z"));
+    trail.push("bound", &bound("2026-11-21T07:10:00Z", "nova", "n.*", None, "cadfd began to consume"));
+    trail.push("bound", &bound("2026-11-21T07:10:00Z", "glance", "n.*", None, "cadfd began to consume"));
+    let from = Some("2026-11-21T07:30:00Z");
+    trail.push("bound", &bound("2026-11-21T07:30:40Z", "nova", "n.*", from, "the connection was lost"));
+    // Other routing keys are another binding.
+    trail.push("bound", &bound("2026-11-21T08:00:00Z", "nova", "n.info", None, "cadfd began to consume"));
+    trail.push("bound", &bound("2026-11-21T09:10:00Z", "nova", "n.info", Some("2026-11-21T09:00:00Z"), "later"));
+    let report = trail.report(9);
+    assert_eq!(
+        rows(&report, "gaps", 4),
+        [
+            "2026-11-21 06:50:00 | 2026-11-21 07:10:00 | 20m | cadfd.bound | nova | cadfd began to consume",
+            "bound for the first time | 2026-11-21 07:10:00 |  | cadfd.bound | glance | cadfd began to consume",
+            "2026-11-21 07:30:00 | 2026-11-21 07:30:40 | 40s | cadfd.bound | nova | the connection was lost",
+            "bound for the first time | 2026-11-21 08:00:00 |  | cadfd.bound | nova | cadfd began to consume",
+        ]
+    );
+    assert!(report.summary.iter().any(|line| line.starts_with("2 times when a queue of cadfd's own may not")));
+}
+
+#[test]
 fn no_more_is_done_than_was_triggered() {
     let mut trail = Trail::new();
     let planned = |id: &str| json!([{"rule": "r", "to": "slack.ops", "delivery": id}]);

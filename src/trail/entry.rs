@@ -79,6 +79,10 @@ pub struct Entry {
     pub count: Option<u64>,
     /// Why it stopped, or why the broker was lost.
     pub cause: Option<String>,
+    /// Of a queue that was bound.
+    pub queue: Option<String>,
+    /// What it was bound to.
+    pub exchange: Option<String>,
     /// Of cadfd.
     pub version: Option<String>,
     /// The machine.
@@ -351,6 +355,7 @@ mod tests {
             Record::Checkpoint { at, key: "k", signature },
             Record::BrokerLost { from: at, cause: "closed" },
             Record::BrokerFound { from, to: at, attempts: 1, cause: "closed" },
+            Record::Bound { at, queue: "q", exchange: "e", routing_keys: &[], from: Some(from), cause: "lost" },
             Record::Removed { at, first: 1, last: 2, head, files: &[], reason: "age" },
             Record::Dropped { at, what: "log_lines", count: 1, reason: "bound" },
         ];

@@ -199,16 +199,21 @@ fn a_broker_that_is_lost_and_found() {
         let broker = Broker::start(Options::default());
         let vhost = broker.vhost();
         vhost.declare_durable("cadfd").await;
-        let site = listening(&vhost);
+        let own = r"^cadfd\.bound$";
+        vhost.permit(&vhost.user("cadfd"), [own, own, r"^(cadfd\.info|cadfd\.bound|amq\.topic)$"]);
+        let bound = "[[rabbitmq.bound]]\nqueue = \"cadfd.bound\"\nexchanges = [\"amq.topic\"]\ntype = \"classic\"\n";
+        let site = listening(&vhost).settings(bound).variable("CADFD_RABBITMQ__QUEUES", "cadfd.info");
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
-        page(&address, &[("cadfd_broker_connected", 1.0), ("cadfd_broker_sessions_total", 1.0)]).await;
+        let bound = "cadfd_queue_bound{queue=\"cadfd.bound\",exchange=\"amq.topic\"}";
+        page(&address, &[("cadfd_broker_connected", 1.0), ("cadfd_broker_sessions_total", 1.0), (bound, 1.0)]).await;
         assert_eq!(get(&address, "/readyz").await.0, StatusCode::OK);
         broker.kill();
         let lost = [
             ("cadfd_broker_connected", 0.0),
             ("cadfd_broker_state{state=\"waiting\"}", 1.0),
             ("cadfd_queue_consuming{queue=\"cadfd.info\"}", 0.0),
+            (bound, 0.0),
         ];
         let text = page(&address, &lost).await;
         assert!(value(&text, "cadfd_broker_failures_total").unwrap() >= 1.0, "{text}");
@@ -221,6 +226,7 @@ fn a_broker_that_is_lost_and_found() {
             ("cadfd_broker_connected", 1.0),
             ("cadfd_broker_sessions_total", 2.0),
             ("cadfd_queue_consuming{queue=\"cadfd.info\"}", 1.0),
+            (bound, 1.0),
         ];
         page(&address, &found).await;
         vhost.delete("cadfd.info").await;
@@ -569,10 +575,15 @@ fn dashboard_and_alerts_ask_for_metrics_that_exist() {
         let receiver = Receiver::start().await;
         let keystone = Keystone::start().await;
         let settings = format!("{}{}", http(&receiver), keystone.settings());
-        let site = listening(&vhost).settings(&settings).rules(CALL);
+        let own = r"^cadfd\.bound$";
+        vhost.permit(&vhost.user("cadfd"), [own, own, r"^(cadfd\.info|cadfd\.bound|keystone)$"]);
+        let bound = "[[rabbitmq.bound]]\nqueue = \"cadfd.bound\"\nexchanges = [\"keystone\"]\n";
+        let site = listening(&vhost).settings(&settings).settings(bound).rules(CALL);
+        let site = site.variable("CADFD_RABBITMQ__QUEUES", "cadfd.info");
         let site = site.variable("CADFD_AUDIT__CHECKPOINT_EVERY", "1s");
         let mut daemon = site.consuming().await;
         let address = address(&mut daemon, 1).await;
+        daemon.wait_log("bound queue.name").await;
         vhost.publish("cadfd", users_deleted(1)).await;
         // The second is there only when the first has been counted.
         site.wait_trail(|trail| of_type(trail, "checkpoint").len() >= 2).await;

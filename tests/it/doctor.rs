@@ -551,3 +551,64 @@ fn every_command_has_a_man_page_and_is_completed() {
         }
     });
 }
+
+#[test]
+fn a_queue_of_our_own_its_exchanges_and_rights_are_looked_at_and_not_made() {
+    run_test(async || {
+        for release in [Release::Installed, Release::Debian13] {
+            let vhost = Broker::shared_of(release).vhost();
+            // Keystone's user declares its exchange; nobody has declared nova's.
+            vhost.declare("notifications").await;
+            let site = Site::new(&vhost)
+                .settings("[[rabbitmq.bound]]\nqueue = \"cadfd.bound\"\nexchanges = [\"keystone\", \"nova\"]");
+            let (user, own) = (vhost.user("cadfd"), r"^cadfd\.bound$");
+            let all = r"^(cadfd\.bound|keystone|nova)$";
+            let grant = format!("rabbitmqctl set_permissions -p {} {user} '{own}' '{own}' '{all}'", vhost.name);
+            vhost.permit(&user, [own, own, all]);
+            let before = async || {
+                let said = doctor(&site, &[]).await;
+                assert_eq!(said.row("queue cadfd.bound").1, "does not exist yet; cadfd declares it");
+                said
+            };
+            let said = before().await;
+            assert_eq!(
+                said.bad(),
+                // That no other queue is consumed is said, as nobody wrote so.
+                [
+                    ("warning", "settings"),
+                    ("warning", "exchange nova"),
+                    ("warning", "queue notifications.info (of others)")
+                ],
+                "{:#?}",
+                said.rows
+            );
+            for granted in ["read cadfd.bound", "declare cadfd.bound", "bind cadfd.bound to nova", "nothing more"] {
+                assert_eq!(said.row(&format!("permissions: {granted}")).0, "ok", "{:#?}", said.rows);
+            }
+            for (permissions, row) in [
+                (["^$", own, all], "declare cadfd.bound"),
+                ([own, "^$", all], "bind cadfd.bound to keystone"),
+                ([own, own, r"^(cadfd\.bound|nova)$"], "bind cadfd.bound to keystone"),
+                ([own, own, "^(keystone|nova)$"], "read cadfd.bound"),
+            ] {
+                vhost.permit(&user, permissions);
+                let said = before().await;
+                let (verdict, _, change) = said.row(&format!("permissions: {row}"));
+                assert_eq!((verdict, change), ("problem", &*grant), "{permissions:?}: {:#?}", said.rows);
+            }
+            vhost.permit(&user, [".*", own, all]);
+            let said = before().await;
+            let (verdict, found, change) = said.row("permissions: nothing more");
+            assert_eq!((verdict, change), ("warning", &*grant), "{found}");
+
+            vhost.permit(&user, [own, own, all]);
+            let mut daemon = site.start();
+            daemon.wait_log("bound queue.name").await;
+            let said = doctor(&site, &[]).await;
+            assert_eq!(said.row("queue cadfd.bound").1, "0 messages wait, cadfd consumes it");
+            assert_eq!(said.row("permissions: declare cadfd.bound").0, "ok");
+            assert_eq!(said.row("exchange keystone").1, "exists");
+            daemon.stop().await;
+        }
+    });
+}

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use cadfd::intake::{self, Incoming, Refused, SessionId, Settings, Sink, State, Status};
+use cadfd::intake::{self, Binding, Incoming, Refused, SessionId, Settings, Sink, State, Status};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) lost: Vec<String>,
     /// Outages that ended, with their failed attempts and first cause.
     pub(crate) found: Vec<(u32, String)>,
+    /// Bindings that were made.
+    pub(crate) bound: Vec<Binding>,
 }
 
 impl Seen {
@@ -99,6 +101,11 @@ impl Sink for FakeSink {
 
     async fn lost(&self, _: Timestamp, cause: &str) {
         self.seen.send_modify(|seen| seen.lost.push(cause.to_owned()));
+    }
+
+    async fn bound(&self, binding: Binding) {
+        assert!(binding.from.is_none_or(|from| from <= binding.at));
+        self.seen.send_modify(|seen| seen.bound.push(binding));
     }
 
     async fn found(&self, since: Timestamp, until: Timestamp, attempts: u32, cause: &str) {

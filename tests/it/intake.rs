@@ -361,6 +361,7 @@ fn a_silent_listener_leaks_neither_threads_nor_sockets() {
             tls: None,
             mechanism: Mechanism::Plain,
             queues: vec![QUEUE.to_owned()],
+            bound: Vec::new(),
             prefetch: 1,
             batch: 1,
             max_body: 1,

@@ -135,12 +135,12 @@ fn allowed(time: Duration) -> usize {
 
 /// Lets a daemon with this URL try until the broker has logged `text` often enough; it must not be more often than the
 /// schedule allows in the time that this took.
-async fn tries_at_leisure(vhost: &Vhost, url: &str, text: &str) {
+async fn tries_at_leisure(vhost: &Vhost, url: &str, settings: &str, text: &str) {
     // The first waits are short; by then they no longer are.
     let enough = 9;
     let before = logged(&vhost.broker, text);
     let count = || logged(&vhost.broker, text) - before;
-    let site = Site::with_url(url).rules(LOG);
+    let site = Site::with_url(url).settings(settings).rules(LOG);
     let started = Instant::now();
     let daemon = site.start();
     eventually(|| (count() >= enough).then_some(())).await;
@@ -157,11 +157,16 @@ fn what_fails_is_not_tried_in_a_tight_loop() {
         let vhost = broker.vhost();
         let url = vhost.transport_url();
         let accepted = "accepting AMQP connection";
-        tries_at_leisure(&vhost, &url.replace("s3cr3t-pa55", "wrong"), accepted).await;
-        tries_at_leisure(&vhost, &url.replace(&vhost.name, "nowhere"), accepted).await;
+        tries_at_leisure(&vhost, &url.replace("s3cr3t-pa55", "wrong"), "", accepted).await;
+        tries_at_leisure(&vhost, &url.replace(&vhost.name, "nowhere"), "", accepted).await;
         let before = connections(&broker);
-        tries_at_leisure(&vhost, &url, "no queue 'cadfd.info'").await;
+        tries_at_leisure(&vhost, &url, "", "no queue 'cadfd.info'").await;
         assert_eq!(connections(&broker), before + 1, "a missing queue is looked for over one connection");
+        let own = r"^cadfd\.bound$";
+        vhost.permit(&vhost.user("cadfd"), [own, own, r"^(cadfd\.bound|nova)$"]);
+        let bound = "[[rabbitmq.bound]]\nqueue = \"cadfd.bound\"\nexchanges = [\"nova\"]";
+        tries_at_leisure(&vhost, &url, bound, "no exchange 'nova'").await;
+        assert_eq!(connections(&broker), before + 2, "and so is a missing exchange");
     });
 }
 

@@ -8,6 +8,7 @@
 mod actions;
 mod admin;
 mod architecture;
+mod bound;
 mod bounds;
 mod broker;
 mod captured;

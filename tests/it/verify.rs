@@ -232,6 +232,12 @@ fn trails_of_every_version_are_read() {
     );
     let output = run("version-2.log");
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    // By another daemon, with a queue of its own.
+    let key = samples.join("version-2-bound.pub");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cadfd"));
+    let output =
+        command.arg("verify").arg("--key").arg(&key).arg(samples.join("version-2-bound.log")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 
 #[test]
@@ -246,7 +252,7 @@ fn every_member_of_every_record_is_documented() {
     for key in cadfd::event::KEYS {
         assert!(docs.contains(&format!("`{key}`")), "{key}");
     }
-    for sample in ["version-1.log", "version-2.log"] {
+    for sample in ["version-1.log", "version-2.log", "version-2-bound.log"] {
         let text = fs::read_to_string(root.join("tests/data/trail").join(sample)).unwrap();
         for record in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
             for key in record.as_object().unwrap().keys() {

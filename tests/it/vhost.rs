@@ -142,6 +142,7 @@ impl Vhost {
             tls: None,
             mechanism: Mechanism::Plain,
             queues: vec!["cadfd.info".to_owned()],
+            bound: Vec::new(),
             prefetch: 500,
             batch: 250,
             max_body: 1 << 20,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::page::{Labels, Page, label, labels};
 use super::{Scene, seconds};
-use crate::intake::{QueueState, Snapshot, State};
+use crate::intake::{BindingState, QueueState, Snapshot, State};
 use crate::pipeline::Counts;
 use crate::rule::{Act, RuleTable};
 
@@ -40,6 +40,15 @@ fn broker(page: &mut Page, scene: &Scene, now: &Snapshot) {
         (label("queue", queue), matches!(state, Some(QueueState::Consuming { .. })))
     });
     page.gauges("queue_consuming", "Whether the queue is being consumed", consuming);
+    let bound = scene.bindings.iter().map(|pair @ (queue, exchange)| {
+        let labels = labels([("queue", queue), ("exchange", exchange)]);
+        (labels, matches!(now.bindings.get(pair), Some(BindingState::Bound { .. })))
+    });
+    page.gauges(
+        "queue_bound",
+        "Whether a queue of cadfd's own is bound to the exchange, as far as can be known",
+        bound,
+    );
     page.counter("messages_received", "Messages that came from RabbitMQ, repetitions included", now.received);
     page.counter("messages_acknowledged", "Messages acknowledged to RabbitMQ", now.acknowledged);
 }

@@ -113,7 +113,7 @@ fn settings(path: &Path, config: &Config) -> Vec<Finding> {
         "in order; rules: {}, destinations: {}, queues: {}",
         config.rules.len(),
         config.destinations.len(),
-        config.intake.queues.join(", ")
+        config.intake.all_queues().join(", ")
     );
     let mut rows = vec![Finding::ok(format!("settings: {}", path.display()), found)];
     for note in &config.notes {

@@ -94,6 +94,11 @@ pub(super) fn readable(entry: &Entry, colour: bool) -> String {
         }
         "replay" => replay(&mut line, entry),
         "broker_lost" | "broker_found" | "stop" => said(&mut line, "", entry.cause.as_deref()),
+        "bound" => {
+            said(&mut line, "", entry.queue.as_deref());
+            said(&mut line, "to ", entry.exchange.as_deref());
+            said(&mut line, "because ", entry.cause.as_deref());
+        }
         "start" => {
             said(&mut line, "cadfd ", entry.version.as_deref());
             said(&mut line, "on ", entry.host.as_deref());
@@ -175,6 +180,15 @@ pub(super) fn told(entry: &Entry) -> String {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_binding_is_shown_with_why_it_was_made() {
+        let line = br#"{"seq":1,"type":"bound","at":"2026-11-21T10:00:00Z","queue":"cadfd.bound","exchange":"no\nva","routing_keys":["n.*"],"from":null,"cause":"the connection was lost"}"#;
+        assert_eq!(
+            readable(&Entry::read(line).unwrap(), false),
+            "2026-11-21T10:00:00.000Z BOUND cadfd.bound to no\\nva because the connection was lost"
+        );
+    }
 
     #[test]
     fn what_was_added_by_hand_and_what_was_replayed_is_shown_as_such() {

@@ -3,6 +3,7 @@
 //! Its promise: nothing is declared, consumed or published; no message moves; every step ends within
 //! `connect_timeout`. What it asks for to find out about rights is refused by the broker in any case.
 
+mod bound;
 mod queues;
 mod rights;
 
@@ -41,7 +42,7 @@ pub async fn examine(settings: &Settings, known: &Known) -> Vec<Finding> {
     }
     let Some((host, link)) = first else {
         let why = "no broker lets cadfd in";
-        findings.extend(settings.queues.iter().map(|queue| Finding::untried(format!("queue {queue}"), why)));
+        findings.extend(settings.all_queues().iter().map(|queue| Finding::untried(format!("queue {queue}"), why)));
         findings.push(Finding::untried("permissions", why));
         return findings;
     };
@@ -172,7 +173,7 @@ fn refused(settings: &Settings, host: &Host, tried: String, cause: &Cause) -> Fi
         Cause::VhostRefused(_) => Finding::problem(
             tried,
             format!("`{}` may not use the virtual host `{}`", host.user, settings.vhost),
-            super::set_permissions(&settings.vhost, &host.user, &settings.queues),
+            settings.grant(&host.user),
         ),
         Cause::Refused => Finding::problem(
             tried,

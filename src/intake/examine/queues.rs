@@ -18,7 +18,7 @@ use crate::finding::Finding;
 const BACKLOG: u32 = 10_000;
 
 /// What a passive declaration tells.
-struct Seen {
+pub(super) struct Seen {
     /// Ready for delivery.
     messages: u32,
     consumers: u32,
@@ -35,6 +35,9 @@ impl Look<'_> {
                 Err(trouble) => rows.push(self.absent(tried, queue, trouble)),
             }
         }
+        for bound in &self.settings.bound {
+            rows.extend(self.own_queue(bound, known).await);
+        }
         if rows.iter().any(|row| row.verdict != crate::finding::Verdict::Problem) {
             // AMQP tells a queue's arguments to nobody, and its durability only to who may declare it.
             let command = format!(
@@ -44,7 +47,7 @@ impl Look<'_> {
             let why = "RabbitMQ tells a user who may only read neither whether a queue is durable nor its arguments";
             rows.push(Finding::untried("queues: durable, arguments", why).with(command));
         }
-        for queue in known.neighbours.iter().filter(|queue| !self.settings.queues.contains(queue)) {
+        for queue in known.neighbours.iter().filter(|queue| !self.settings.all_queues().contains(queue)) {
             rows.push(self.neighbour(queue).await);
         }
         rows
@@ -75,7 +78,7 @@ impl Look<'_> {
         }
     }
 
-    fn absent(&self, tried: String, queue: &str, trouble: Option<Trouble>) -> Finding {
+    pub(super) fn absent(&self, tried: String, queue: &str, trouble: Option<Trouble>) -> Finding {
         let vhost = &self.settings.vhost;
         match trouble {
             Some(Trouble::Missing) => Finding::problem(
@@ -97,7 +100,7 @@ impl Look<'_> {
             Some(Trouble::NoRight) => Finding::problem(
                 tried,
                 format!("`{}` may not look at it", self.host.user),
-                super::super::set_permissions(vhost, &self.host.user, &self.settings.queues),
+                self.settings.grant(&self.host.user),
             ),
             Some(other) => Finding::problem(tried, other.to_string(), "look into RabbitMQ's log"),
             None => Finding::problem(tried, "the broker did not answer", "look into RabbitMQ's log"),
@@ -105,7 +108,7 @@ impl Look<'_> {
     }
 
     /// `Err(None)`: no answer, or no connection any more.
-    async fn see(&self, queue: &str) -> Result<Seen, Option<Trouble>> {
+    pub(super) async fn see(&self, queue: &str) -> Result<Seen, Option<Trouble>> {
         let name = ShortString::try_new(queue).map_err(|_| Some(Trouble::NameTooLong))?;
         let asked = channel(self.connection, self.settings.connect_timeout, async |channel| {
             let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -136,7 +139,7 @@ pub(super) async fn channel<T>(
     timeout(limit, asked).await.ok()
 }
 
-fn judge(tried: &str, queue: &str, seen: &Seen, is_running: bool) -> Vec<Finding> {
+pub(super) fn judge(tried: &str, queue: &str, seen: &Seen, is_running: bool) -> Vec<Finding> {
     let Seen { messages, consumers } = *seen;
     let ours = u32::from(is_running);
     let found = match (consumers, is_running) {

@@ -8,12 +8,13 @@
 //! | read | to consume, with a priority that is no number | 403 | 406, or 404 |
 //! | configure | to delete a queue that does not exist | 403 | done: nothing |
 //! | write | to unbind a queue that does not exist | 403 of the queue | anything else |
+//!
+//! `bound` asks for what a queue of cadfd's own takes.
 
 use lapin::ErrorKind;
 use lapin::options::{BasicConsumeOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::super::set_permissions;
 use super::Look;
 use super::queues::channel;
 use crate::finding::Finding;
@@ -22,7 +23,7 @@ use crate::finding::Finding;
 const SHARED: &str = "notifications.info";
 
 /// What the broker said to a question.
-enum Said {
+pub(super) enum Said {
     /// 403, with the text.
     NoRight(String),
     /// Anything else that shows that the right was not what is missing.
@@ -35,11 +36,11 @@ impl Look<'_> {
     /// Rows about what is missing, and one about what is too much.
     pub(super) async fn rights(&self) -> Vec<Finding> {
         let Self { settings, host, .. } = self;
-        let command = set_permissions(&settings.vhost, &host.user, &settings.queues);
+        let command = settings.grant(&host.user);
         let mut rows = Vec::new();
-        for queue in &settings.queues {
+        for queue in settings.all_queues() {
             let tried = format!("permissions: read {queue}");
-            match self.may_read(queue).await {
+            match self.may_read(&queue).await {
                 Said::Right => rows.push(Finding::ok(tried, "granted")),
                 Said::NoRight(_) => {
                     rows.push(Finding::problem(tried, format!("`{}` may not read it", host.user), command.clone()));
@@ -51,6 +52,9 @@ impl Look<'_> {
                 }
             }
         }
+        for bound in &settings.bound {
+            rows.extend(self.own_rights(bound, &command).await);
+        }
         rows.push(self.too_wide(command).await);
         rows
     }
@@ -59,10 +63,11 @@ impl Look<'_> {
         let tried = "permissions: nothing more";
         let Self { settings, host, .. } = self;
         // A name that begins as ours do, so that a pattern without its end is found too.
-        let prefix = settings.queues.first().map_or("cadfd", String::as_str);
+        let queues = settings.all_queues();
+        let prefix = queues.first().map_or("cadfd", String::as_str);
         let stranger = format!("{prefix:.100}.doctor.{:032x}", rand::random::<u128>());
         let others = self.may_read(&stranger).await;
-        let shared = if matches!(others, Said::Right) || settings.queues.iter().any(|queue| queue == SHARED) {
+        let shared = if matches!(others, Said::Right) || queues.iter().any(|queue| queue == SHARED) {
             Said::NoRight(String::new())
         } else {
             self.may_read(SHARED).await
@@ -76,13 +81,23 @@ impl Look<'_> {
         let wide: Vec<_> =
             answers.iter().filter(|(_, said)| matches!(said, Said::Right)).map(|(what, _)| *what).collect();
         if !wide.is_empty() {
-            let found = format!("`{}` may also {}; reading its queues is enough", host.user, wide.join(", "));
+            let enough = if settings.bound.is_empty() {
+                "reading its queues is enough"
+            } else {
+                "reading its queues and exchanges, and declaring and binding its own queue, is enough"
+            };
+            let found = format!("`{}` may also {}; {enough}", host.user, wide.join(", "));
             return Finding::warning(tried, found, command);
         }
         if answers.iter().any(|(_, said)| matches!(said, Said::Nothing)) {
             return Finding::untried(tried, "the broker did not answer");
         }
-        Finding::ok(tried, "neither configure nor write, nor other queues")
+        let found = if settings.bound.is_empty() {
+            "neither configure nor write, nor other queues"
+        } else {
+            "neither configure nor write but for its own queue, nor other queues"
+        };
+        Finding::ok(tried, found)
     }
 
     async fn may_read(&self, queue: &str) -> Said {
@@ -121,7 +136,7 @@ impl Look<'_> {
     }
 }
 
-fn said(answer: Option<lapin::Result<()>>) -> Said {
+pub(super) fn said(answer: Option<lapin::Result<()>>) -> Said {
     match answer {
         None => Said::Nothing,
         Some(Ok(())) => Said::Right,
