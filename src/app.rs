@@ -173,7 +173,7 @@ impl App {
         let desk = Desk::new(&config.audit.path, config.audit.rotation.clone(), store.position().file_seq);
         let followers = Followers::start(&store, &desk, file, last, output)?;
         let names = Arc::new(Names::open(Arc::clone(&store))?);
-        ask(&names, &config)?;
+        ask(&names, &config);
         names.tidy(config.names.keep_deleted);
         let pipeline = Arc::new(Pipeline::new(Arc::clone(&store), Arc::clone(&names), colour));
         pipeline.set_rules(Arc::clone(&config.rules), own_events(&config));
@@ -229,7 +229,8 @@ impl App {
     }
 
     /// Puts new settings in force: what did not change goes on undisturbed.
-    async fn reload(&mut self, config: Config) {
+    async fn reload(&mut self, mut config: Config) {
+        config.keep_tokens(&self.config);
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (what, changed) in [
             ("[state] dir", config.state_dir != self.config.state_dir),
@@ -269,7 +270,7 @@ impl App {
     /// What may not work with new settings. On an error it is as before.
     async fn put_in_force(&mut self, config: &Config) -> Result<(), StartError> {
         self.admin.follow(config.admin.listen).await?;
-        let replaced = self.replace_workers(&config.destinations).and_then(|()| self.ask_anew(config));
+        let replaced = self.replace_workers(&config.destinations).map(|()| self.ask_anew(config));
         if replaced.is_err() {
             self.admin.follow(self.config.admin.listen).await?;
         }
@@ -322,9 +323,10 @@ impl App {
     }
 
     /// Another Keystone, or other ways to ask it.
-    fn ask_anew(&self, config: &Config) -> Result<(), StartError> {
-        let is_same = config.keystone == self.config.keystone && config.names == self.config.names;
-        if is_same { Ok(()) } else { ask(&self.names, config) }
+    fn ask_anew(&self, config: &Config) {
+        if config.keystone != self.config.keystone || config.names != self.config.names {
+            ask(&self.names, config);
+        }
     }
 
     /// Deliveries for destinations that are no longer in the settings wait for their return.
@@ -394,7 +396,7 @@ impl App {
 }
 
 /// Lets names be asked for where the settings say.
-fn ask(names: &Names, config: &Config) -> Result<(), StartError> {
+fn ask(names: &Names, config: &Config) {
     let settings = config.keystone.as_ref().map(|keystone| {
         let lookups = names::Settings {
             wait: keystone.lookups.wait,
@@ -402,10 +404,9 @@ fn ask(names: &Names, config: &Config) -> Result<(), StartError> {
             list_every: keystone.lookups.list_every,
             remember_unknown: config.names.remember_unknown,
         };
-        (&keystone.client, lookups)
+        (keystone.client.client(), lookups)
     });
-    let asked = names.ask(settings);
-    asked.map_err(|source| StartError::Destination { name: "[keystone]".to_owned(), source })
+    names.ask(settings);
 }
 
 /// Whether rules apply to cadfd's own logins at Keystone.

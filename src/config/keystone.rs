@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keystone::{self, Settings};
+use crate::keystone::{self, Account};
 use crate::secret::Secret;
 
 use super::clouds::{self, Given, Search};
@@ -21,7 +21,7 @@ use super::{HOUR, SECOND, YEAR};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keystone {
     /// Where it is and who asks it.
-    pub client: Settings,
+    pub client: Account,
     /// How much it is asked.
     pub lookups: Lookups,
 }
@@ -115,7 +115,8 @@ pub(super) fn read(
     let times = times(&section);
     let login = login(&section, variables, problems);
     section.finish();
-    let client = login?.settings(times)?;
+    // What is wrong with it was said.
+    let client = Account::new(&login?.settings(times)?).ok()?;
     Some(Keystone { client, lookups })
 }
 

@@ -105,6 +105,17 @@ impl Destination {
     }
 }
 
+impl Config {
+    /// Goes on with the token of `old`, where the same account is asked for.
+    pub fn keep_tokens(&mut self, old: &Self) {
+        if let (Some(keystone), Some(known)) = (&mut self.keystone, &old.keystone)
+            && keystone.client == known.client
+        {
+            keystone.client.clone_from(&known.client);
+        }
+    }
+}
+
 /// How the daemon itself behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {

@@ -123,8 +123,8 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     assert_eq!((plain.names, plain.admin), (full.names, full.admin));
     assert_eq!(plain.keystone, None);
     let keystone = full.keystone.unwrap();
-    assert_eq!(keystone.client.scope, crate::keystone::Scope::System);
-    assert_eq!(keystone.client.timeout, crate::keystone::TIMEOUT);
+    assert_eq!(keystone.client.settings().scope, crate::keystone::Scope::System);
+    assert_eq!(keystone.client.settings().timeout, crate::keystone::TIMEOUT);
     let Lookups { wait, per_second, list_every, own_events } = keystone.lookups;
     assert_eq!((wait, per_second, list_every, own_events), (SECOND / 2, 20, Some(HOUR), false));
     assert_eq!(plain.rules.rules()[0].name, "everything, readable");
@@ -201,13 +201,15 @@ fn a_cloud_is_read_with_its_secrets_and_the_sections_keys_stand_over_it() {
     use crate::keystone::{Auth, Domain, Interface, Scope, User};
     let user = User::Name("cadfd".into(), Domain::Name("Default".into()));
     let auth = Auth::Password { user, password: crate::secret::Secret::new("hunter2") };
-    let Keystone { client, lookups } = keystone_of("keystone-cloud.toml");
+    let Keystone { client, lookups, .. } = keystone_of("keystone-cloud.toml");
+    let client = client.settings();
     assert_eq!((client.auth_url.as_str(), &client.auth), ("https://h:5000/identity", &auth));
     assert_eq!((client.region.as_deref(), client.interface), (Some("RegionTwo"), Interface::Public));
     // The cloud's project is gone: a token is for one thing.
     assert_eq!(client.scope, Scope::System);
     assert_eq!(lookups, Lookups { wait: Duration::ZERO, per_second: 20, list_every: None, own_events: true });
     let Keystone { client, .. } = keystone_of("keystone-variables.toml");
+    let client = client.settings();
     assert_eq!((client.auth_url.as_str(), &client.auth), ("https://h:5000/v3", &auth));
     assert_eq!((&client.scope, client.interface), (&Scope::System, Interface::Internal));
 }

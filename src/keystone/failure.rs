@@ -81,8 +81,12 @@ pub enum Failure {
         what: String,
     },
     /// The catalogue has Keystone, but not where it is looked for.
-    #[error("the catalogue has no {interface} identity endpoint{region}; it has {there}; look at interface and region")]
+    #[error(
+        "the catalogue has no {interface} {service} endpoint{region}; it has {there}; look at interface and region"
+    )]
     NoEndpoint {
+        /// The service's type: `identity`.
+        service: String,
         /// `public`, `internal` or `admin`.
         interface: &'static str,
         /// ` in region "x"`, or nothing.
@@ -90,6 +94,17 @@ pub enum Failure {
         /// What there is: `internal in "RegionOne"`.
         there: String,
     },
+    /// The catalogue does not have a service.
+    #[error("the catalogue has no service of type {service:?}, only {there}; call it as `openstack catalog list` does")]
+    NoService {
+        /// The service's type.
+        service: String,
+        /// The types there are.
+        there: String,
+    },
+    /// The token is for nothing, so that it brings no catalogue along.
+    #[error("keystone's token brings no catalogue along; give it a project (project_name) in [keystone.services]")]
+    NoCatalog,
 }
 
 impl Failure {

@@ -5,6 +5,7 @@
 //!
 //! <https://docs.openstack.org/api-ref/identity/v3/#authentication-and-token-management>
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,6 +40,8 @@ pub(super) struct Token {
     pub(super) user: String,
     /// The domain it is for, where it is for one.
     pub(super) domain: Option<String>,
+    /// Where the other services are.
+    pub(super) catalog: Vec<Service>,
     /// When to ask for the next.
     pub(super) renew: Instant,
     /// When it ends.
@@ -118,15 +121,16 @@ struct Id {
     id: String,
 }
 
-#[derive(Deserialize)]
-struct Service {
+/// A service of the catalogue.
+#[derive(Debug, Deserialize)]
+pub(super) struct Service {
     #[serde(default, rename = "type")]
     kind: Option<String>,
     #[serde(default)]
     endpoints: Vec<Endpoint>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Endpoint {
     #[serde(default)]
     url: Option<String>,
@@ -165,6 +169,7 @@ fn read(answer: &Answer, settings: &Settings, auth_url: &Url, began: Instant) ->
         endpoint: endpoint(&token.catalog, settings, auth_url)?,
         user: token.user.id,
         domain: token.domain.map(|domain| domain.id),
+        catalog: token.catalog,
         renew: began + fresh_for(left),
         end: began + left,
     })
@@ -200,10 +205,36 @@ fn fresh_for(left: Duration) -> Duration {
 
 /// Keystone's own endpoint; `auth_url` where the token brings none along.
 fn endpoint(catalog: &[Service], settings: &Settings, auth_url: &Url) -> Result<Url, Failure> {
-    let identity = catalog.iter().filter(|service| service.kind.as_deref() == Some("identity"));
-    let all: Vec<_> = identity.flat_map(|service| &service.endpoints).collect();
+    let found = endpoint_of(catalog, settings, IDENTITY)?;
+    Ok(found.map_or_else(|| auth_url.clone(), |url| versioned(&url)))
+}
+
+/// Keystone's own type.
+const IDENTITY: &str = "identity";
+
+/// So many of what there is are named where something is not.
+const NAMED: usize = 30;
+
+impl Token {
+    /// The endpoint of a type of service, as the catalogue has it.
+    pub(super) fn endpoint_of(&self, settings: &Settings, kind: &str) -> Result<Url, Failure> {
+        endpoint_of(&self.catalog, settings, kind)?.ok_or_else(|| {
+            if self.catalog.is_empty() {
+                return Failure::NoCatalog;
+            }
+            let kinds: BTreeSet<_> = self.catalog.iter().filter_map(|service| service.kind.as_deref()).collect();
+            let there: Vec<_> = kinds.into_iter().take(NAMED).collect();
+            Failure::NoService { service: kind.to_owned(), there: there.join(", ") }
+        })
+    }
+}
+
+/// `None` where the catalogue has no endpoint of that type at all.
+fn endpoint_of(catalog: &[Service], settings: &Settings, kind: &str) -> Result<Option<Url>, Failure> {
+    let services = catalog.iter().filter(|service| service.kind.as_deref() == Some(kind));
+    let all: Vec<_> = services.flat_map(|service| &service.endpoints).collect();
     if all.is_empty() {
-        return Ok(auth_url.clone());
+        return Ok(None);
     }
     let interface = settings.interface.as_str();
     let region = settings.region.as_deref();
@@ -215,11 +246,11 @@ fn endpoint(catalog: &[Service], settings: &Settings, auth_url: &Url) -> Result<
             |e: &&Endpoint| format!("{} in {:?}", e.interface.as_deref().unwrap_or("?"), e.region().unwrap_or(""));
         let there: Vec<_> = all.iter().take(10).map(name).collect();
         let region = region.map(|region| format!(" in region {region:?}")).unwrap_or_default();
-        return Err(Failure::NoEndpoint { interface, region, there: there.join(", ") });
+        return Err(Failure::NoEndpoint { service: kind.to_owned(), interface, region, there: there.join(", ") });
     };
-    transport::url("url", wanted.url.as_deref().unwrap_or_default())
-        .map(|url| versioned(&url))
-        .map_err(|error| garbage(format!("the catalogue's {interface} identity endpoint: {}", error.problem)))
+    transport::base_url("url", wanted.url.as_deref().unwrap_or_default())
+        .map(Some)
+        .map_err(|error| garbage(format!("the catalogue's {interface} {kind} endpoint: {}", error.problem)))
 }
 
 /// The address of version 3 of what is at `url`, whichever version that names.

@@ -1,4 +1,5 @@
-//! Keystone's Identity API v3, read only: things by their ids, listings, and who belongs to a group.
+//! Keystone's Identity API v3, read only: things by their ids, listings, and who belongs to a group; and the token of
+//! cadfd's account for the other services.
 //!
 //! Its promise: it sends nothing but logins and GETs; every request ends within its deadline and its answer is bounded;
 //! however many ask and however Keystone fails, there is one login at a time and none soon after one that failed; no
@@ -6,6 +7,7 @@
 //!
 //! <https://docs.openstack.org/api-ref/identity/v3/>
 
+mod account;
 mod ask;
 mod examine;
 mod failure;
@@ -24,6 +26,7 @@ use crate::transport::{self, BuildError, Times};
 use ask::Asker;
 use session::Session;
 
+pub use account::{Account, Pass};
 pub use failure::Failure;
 pub use settings::{Auth, CONNECT_TIMEOUT, Credential, Domain, Interface, Project, Scope, Settings, TIMEOUT, User};
 

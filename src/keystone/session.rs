@@ -1,7 +1,7 @@
 //! The token that all requests share.
 //!
 //! Its promise: at most one login at a time, whoever asks and whoever stops waiting; none sooner than the schedule says
-//! after one that failed, or after a fresh token that was refused; a token that still holds is used while the next one
+//! after one that failed, or after a fresh token that was refused, by Keystone or by a service; a token that still holds is used while the next one
 //! is fetched.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,9 @@ const AGAIN: Schedule = Schedule { first: Duration::from_millis(500), max: Durat
 
 /// Between logins that somebody has to mend something for.
 const RARE: Schedule = Schedule { first: Duration::from_secs(30), max: Duration::from_mins(15) };
+
+/// A service that refuses tokens gets no other sooner after the last that was had for one.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Shares a token, and gets a new one when it is time.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ struct State {
     /// Tokens that were refused since one was taken, and until when the next one is believed in.
     refused: u32,
     believed: Option<Instant>,
+    /// When a token was last forgotten because a service refused it.
+    replaced: Option<Instant>,
     user: Option<String>,
 }
 
@@ -150,6 +155,26 @@ impl Session {
         let answer = self.shared.asker.get(at(&fresh), &fresh.id, limit, what).await?;
         self.taken(answer.status);
         Ok(answer)
+    }
+
+    /// Another token than one that a service refused; `None` where one was had for that just before.
+    pub(super) async fn replace(&self, refused: &Arc<Token>) -> Result<Option<Arc<Token>>, Failure> {
+        if self.forget(refused, Instant::now()) { self.token().await.map(Some) } else { Ok(None) }
+    }
+
+    /// Whether there may be another than this one.
+    fn forget(&self, refused: &Arc<Token>, now: Instant) -> bool {
+        let mut state = self.shared.state();
+        let is_current = state.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused));
+        if !is_current {
+            return true;
+        }
+        let too_soon = state.replaced.is_some_and(|last| now < last + PAUSE);
+        if !too_soon {
+            state.token = None;
+            state.replaced = Some(now);
+        }
+        !too_soon
     }
 
     /// A token was taken, unless the answer says nothing about it.

@@ -31,10 +31,10 @@ pub use exchange::{ImportError, Row, read as read_rows};
 pub use told::{Want, fill};
 
 use crate::event::{Event, Outcome};
-use crate::keystone::{self, Client};
+use crate::keystone::Client;
 use crate::name::{How, Kind, Known, Thing};
 use crate::store::{Store, StoreError};
-use crate::transport::{self, BuildError};
+use crate::transport;
 use lookup::Lookup;
 
 /// Users of a group who are remembered, so that the next change of the group can be told; some 60 bytes each.
@@ -164,22 +164,18 @@ impl Names {
     }
 
     /// Asks this Keystone from now on, or none.
-    ///
-    /// # Errors
-    /// Where its settings cannot work; then it is as before.
-    pub fn ask(&self, keystone: Option<(&keystone::Settings, Settings)>) -> Result<(), BuildError> {
-        let Some((keystone, settings)) = keystone else {
+    pub fn ask(&self, keystone: Option<(&Arc<Client>, Settings)>) {
+        let Some((client, settings)) = keystone else {
             self.asking.store(None);
-            return Ok(());
+            return;
         };
-        let client = Arc::new(Client::new(keystone)?);
+        let client = Arc::clone(client);
         let mut tasks = JoinSet::new();
         let lookup = Lookup::start(client, Arc::clone(&self.shelf), &settings, &mut tasks);
         if let Some(every) = settings.list_every {
             tasks.spawn(listing::run(Arc::clone(&lookup), Arc::clone(&self.shelf), every));
         }
         self.asking.store(Some(Arc::new(Asking { lookup, _tasks: tasks })));
-        Ok(())
     }
 
     /// Forgets what was deleted longer ago than `keep`, from time to time.

@@ -575,8 +575,8 @@ fn the_stand_ins_settings_are_understood_by_cadfd() {
             std::fs::write(&path, format!("[rabbitmq]\ntransport_url = \"rabbit://u:p@h/\"\n{section}")).unwrap();
             let config = cadfd::config::load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
             let found = config.keystone.unwrap().client;
-            assert_eq!(found, settings(&keystone));
-            assert!(ask(&Client::new(&found).unwrap()).await.unwrap().is_some());
+            assert_eq!(*found.settings(), settings(&keystone));
+            assert!(ask(&Client::new(found.settings()).unwrap()).await.unwrap().is_some());
         }
     });
 }

@@ -19,7 +19,6 @@ use crate::action::{Examined, Use};
 use crate::config::{self, Config, Destination, Problems};
 use crate::finding::{Finding, Verdict};
 use crate::intake::{self, Known, topic};
-use crate::keystone;
 use crate::rule::{Act, RuleTable};
 
 /// Further apart, times in the trail and signatures of requests are no longer trusted.
@@ -144,10 +143,7 @@ async fn look_at_keystone(config: &Config) -> (Vec<Finding>, Option<SignedDurati
         let why = "there is no [keystone]: names come from the messages alone";
         return (vec![Finding::untried("keystone: log in", why)], None);
     };
-    match keystone::Client::new(&keystone.client) {
-        Ok(client) => client.examine().await,
-        Err(error) => (vec![Finding::problem_in_words("keystone: settings", &error.to_string())], None),
-    }
+    keystone.client.client().examine().await
 }
 
 async fn look_at_destinations(config: &Config, send_test: bool) -> Vec<(String, Examined)> {
