@@ -7,6 +7,10 @@
 //! A field that exists but is null (a name nobody knows) reads `unknown` in text for people, and is an error in a
 //! parameter, path or query, where an empty or invented value could do harm; `default('…')` stands in for both.
 
+mod cidr;
+mod lookup;
+mod networks;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -17,6 +21,8 @@ use minijinja::{Environment, Error, ErrorKind, Expression, Output, State, Undefi
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::event::{Event, KEYS, Visit};
+pub use lookup::{Entry, EntryError, FIELD as LOOKUP, List, Lookups};
+pub use networks::{NetworkError, network};
 
 /// Instructions one evaluation may take; a thousand times what a long template of an operator's needs.
 const FUEL: u64 = 200_000;
@@ -80,6 +86,7 @@ static CONDITIONS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     env.set_fuel(Some(FUEL));
     env.add_filter("default", default);
     env.add_filter("d", default);
+    env.add_function(cidr::NAME, cidr::cidr);
     env
 });
 
@@ -145,8 +152,18 @@ impl View {
     /// The view of an event.
     #[must_use]
     pub fn new(event: &Arc<Event>) -> Self {
+        Self::of(event, None)
+    }
+
+    /// The view of an event, with the lists as `lookup`.
+    #[must_use]
+    pub fn with_lookups(event: &Arc<Event>, lookups: &Arc<Lookups>) -> Self {
+        Self::of(event, Some(Arc::clone(lookups)))
+    }
+
+    fn of(event: &Arc<Event>, lookups: Option<Arc<Lookups>>) -> Self {
         let values = KEYS.iter().map(|_| OnceLock::new()).collect();
-        Self(Value::from_object(Converted { event: Arc::clone(event), values }))
+        Self(Value::from_object(Converted { event: Arc::clone(event), values, lookups }))
     }
 
     /// The same view with further top-level fields, which win over its own.
@@ -163,11 +180,16 @@ struct Converted {
     event: Arc<Event>,
     /// In the order of [`KEYS`].
     values: Box<[OnceLock<Value>]>,
+    /// No field of the event, and so in no dump of it.
+    lookups: Option<Arc<Lookups>>,
 }
 
 impl Object for Converted {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let key = key.as_str()?;
+        if key == LOOKUP {
+            return self.lookups.clone().map(Value::from_dyn_object);
+        }
         let at = KEYS.iter().position(|known| *known == key)?;
         let convert = || self.event.field(key, Convert).unwrap_or_default();
         Some(self.values.get(at)?.get_or_init(convert).clone())
@@ -269,7 +291,8 @@ impl Template {
     /// # Errors
     /// When a field is undefined, or null where null is refused, a filter fails, or fuel ran out.
     pub fn render(&self, view: &View) -> Result<String, TemplateError> {
-        Ok(self.env.get_template(NAME)?.render(view.0.clone())?)
+        let rendered = self.env.get_template(NAME)?.render(view.0.clone());
+        rendered.map_err(|error| explained(error, &self.source))
     }
 
     /// As [`Condition::mistakes`].
@@ -328,7 +351,7 @@ impl JsonLeaf {
             Self::Text(template) => return template.render(view).map(serde_json::Value::String),
             Self::Native(native) => &native.0,
         };
-        let value = expression.eval(view.0.clone())?;
+        let value = expression.eval(view.0.clone()).map_err(|error| explained(error, source))?;
         if value.is_undefined() {
             let detail = format!("{source} is undefined; write default('…') where it may be missing");
             return Err(Error::new(ErrorKind::UndefinedError, detail).into());
@@ -344,6 +367,18 @@ impl JsonLeaf {
             Self::Native(native) => native.0.mistakes(fields),
         }
     }
+}
+
+/// The error, with what to write where a list may lack the key: an undefined row has no fields to be undefined.
+fn explained(error: Error, source: &str) -> TemplateError {
+    let is_of_nothing = error.kind() == ErrorKind::UndefinedError && error.detail().is_none();
+    let TemplateError(text) = error.into();
+    if is_of_nothing && source.contains(LOOKUP) {
+        return TemplateError(format!(
+            "{text}; where a list may lack the key, write ({LOOKUP}.…[…] | default({{}})).field | default('…')"
+        ));
+    }
+    TemplateError(text)
 }
 
 fn sole_expression(source: &str) -> Option<&str> {
@@ -374,7 +409,9 @@ impl Fields {
             || self.open.iter().any(|open| holds(open) || below(open))
     }
 
-    fn nearest(&self, path: &str) -> Option<&str> {
+    /// The field that `path` was probably meant to be.
+    #[must_use]
+    pub fn nearest(&self, path: &str) -> Option<&str> {
         nearest(path, self.closed.iter().chain(&self.open).map(String::as_str))
     }
 }
@@ -412,7 +449,11 @@ fn mistakes(
             continue;
         }
         let hint = fields.nearest(&path).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        found.insert(format!("the event has no field `{path}`{hint}"));
+        found.insert(if root == LOOKUP {
+            format!("there is no list `{path}`: [lookup.…] in the settings names those there are{hint}")
+        } else {
+            format!("the event has no field `{path}`{hint}")
+        });
     }
     found.into_iter().collect()
 }
@@ -426,7 +467,7 @@ fn unknown_names(
     functions: &mut BTreeSet<String>,
 ) {
     let known_functions: BTreeSet<&str> = env.globals().map(|(name, _)| name).collect();
-    for instruction in (0..).map_while(|at| instructions.get(at)) {
+    for (at, instruction) in (0..).map_while(|at| Some((at, instructions.get(at)?))) {
         match instruction {
             Instruction::ApplyFilter(name, ..)
                 if is_unknown(&env.empty_state().apply_filter(name, &[]), ErrorKind::UnknownFilter) =>
@@ -438,8 +479,11 @@ fn unknown_names(
             {
                 found.insert(format!("there is no test `{name}`"));
             }
-            Instruction::CallFunction(name, ..) => {
+            Instruction::CallFunction(name, count) => {
                 functions.insert((*name).to_owned());
+                if *name == cidr::NAME {
+                    found.extend(cidr::mistakes(instructions, at, *count));
+                }
                 if !known_functions.contains(name) {
                     found.insert(format!("there is no function `{name}`"));
                 }

@@ -12,7 +12,7 @@ use crate::action::log::{LineFormat, line};
 use crate::config;
 use crate::event::Event;
 use crate::names::Book;
-use crate::rule::{Act, Rule, RuleTable, Subject, Verdict};
+use crate::rule::{Act, Rule, RuleTable, Verdict};
 use crate::store::NameTable;
 use crate::text::one_line;
 
@@ -100,7 +100,7 @@ fn explain_one(out: &mut impl Write, input: Input, rules: &RuleTable, book: &Boo
 }
 
 fn verdicts<'a>(rules: &'a RuleTable, event: &Arc<Event>) -> Vec<ExplainedRule<'a>> {
-    let subject = Subject::new(event);
+    let subject = rules.subject(event);
     let plan = rules.plan(event, false);
     let mut deliveries = plan.deliveries.into_iter();
     let mut explained = Vec::new();

@@ -13,6 +13,7 @@ mod credentials;
 mod destinations;
 mod keystone;
 mod login;
+mod lookups;
 mod node;
 mod rotation;
 mod rules;
@@ -263,7 +264,8 @@ fn read(
         Some(others) => rules::files_at(others, &rules_section),
         None => rules::files(&rules_dir, &rules_section),
     };
-    let rules = rules::read(&files, &destinations, problems);
+    let lookups = Arc::new(lookups::read(&root, problems));
+    let rules = rules::read(&files, &destinations, &lookups, problems);
     rules_section.finish();
     root.finish();
     Config {

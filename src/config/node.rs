@@ -196,7 +196,8 @@ impl Lines<'_> {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+/// The line of a byte of a text, counted from 1.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 

@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use crate::action::{jenkins, log::LineFormat, syslog};
 use crate::event::Outcome;
 use crate::rule::{
-    Act, FileAct, Globs, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, Rule, RuleTable, SlackAct, Subject,
-    SyslogAct, Verdict, sample,
+    Act, FileAct, Globs, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, Rule, RuleTable, SlackAct, SyslogAct,
+    Verdict, sample,
 };
-use crate::template::{Condition, JsonLeaf, Place as Target, Template, TemplateError, nearest};
+use crate::template::{Condition, Fields, JsonLeaf, Lookups, Place as Target, Template, TemplateError, nearest};
 
 use super::Destination;
 use super::node::{self, Node, Place, Problems, Value};
@@ -20,8 +21,33 @@ use super::section::Section;
 
 type Destinations = BTreeMap<String, Destination>;
 
+/// What rules may name.
+struct Known<'a> {
+    destinations: &'a Destinations,
+    /// The fields that conditions see.
+    conditions: Fields,
+    /// The fields that templates of actions see.
+    actions: Fields,
+}
+
+impl<'a> Known<'a> {
+    fn new(destinations: &'a Destinations, lookups: &Lookups) -> Self {
+        let [mut conditions, mut actions] = [sample::fields().clone(), sample::fields_of_actions()];
+        for fields in [&mut conditions, &mut actions] {
+            fields.open.extend(lookups.fields());
+        }
+        Self { destinations, conditions, actions }
+    }
+}
+
 /// All rules of these files, in this order.
-pub(super) fn read(files: &[PathBuf], destinations: &Destinations, problems: &RefCell<Problems>) -> RuleTable {
+pub(super) fn read(
+    files: &[PathBuf],
+    destinations: &Destinations,
+    lookups: &Arc<Lookups>,
+    problems: &RefCell<Problems>,
+) -> RuleTable {
+    let known = Known::new(destinations, lookups);
     let mut rules = Vec::new();
     let mut names = HashMap::new();
     let mut sound = HashMap::new();
@@ -32,7 +58,7 @@ pub(super) fn read(files: &[PathBuf], destinations: &Destinations, problems: &Re
         let root = Section::new(&root, "", problems);
         for section in root.tables("rule", "[[rule]]") {
             let before = problems.borrow().0.len();
-            let rule = Reader { destinations, section: &section }.rule();
+            let rule = Reader { known: &known, section: &section }.rule();
             if let Some(rule) = rule {
                 if problems.borrow().0.len() == before {
                     sound.insert(rule.name.clone(), section.place().clone());
@@ -49,7 +75,7 @@ pub(super) fn read(files: &[PathBuf], destinations: &Destinations, problems: &Re
         }
         root.finish();
     }
-    let table = RuleTable::new(rules);
+    let table = RuleTable::new(rules).with_lookups(Arc::clone(lookups));
     try_on_samples(&table, &sound, problems);
     table
 }
@@ -94,7 +120,7 @@ pub(super) fn files(dir: &Path, settings: &Section<'_>) -> Vec<PathBuf> {
 /// first real event.
 fn try_on_samples(table: &RuleTable, places: &HashMap<String, Place>, problems: &RefCell<Problems>) {
     for event in sample::typical() {
-        let subject = Subject::new(event);
+        let subject = table.subject(event);
         for (rule, verdict) in table.verdicts(&subject) {
             let Some(place) = places.get(&rule.name) else { continue };
             let say = |what: &str, error: &dyn std::fmt::Display| {
@@ -122,7 +148,7 @@ fn try_on_samples(table: &RuleTable, places: &HashMap<String, Place>, problems: 
 }
 
 struct Reader<'a> {
-    destinations: &'a Destinations,
+    known: &'a Known<'a>,
     section: &'a Section<'a>,
 }
 
@@ -160,7 +186,7 @@ impl Reader<'_> {
     fn condition(&self, source: &str) -> Option<Condition> {
         match Condition::compile(source) {
             Ok(condition) => {
-                for mistake in condition.mistakes(sample::fields()) {
+                for mistake in condition.mistakes(&self.known.conditions) {
                     self.section.problem_at("when", format!("`when`: {mistake}"));
                 }
                 Some(condition)
@@ -188,7 +214,7 @@ impl Reader<'_> {
         let mut add = |kind: &str, read: &dyn Fn(&Section<'_>) -> Option<Act>| {
             for section in self.section.tables(kind, &format!("[[rule.{kind}]]")) {
                 if let Some(act) = read(&section) {
-                    for (key, mistakes) in act.mistakes(&sample::fields_of_actions()) {
+                    for (key, mistakes) in act.mistakes(&self.known.actions) {
                         for mistake in mistakes {
                             section.problem_at(key, format!("`{key}`: {mistake}"));
                         }
@@ -211,7 +237,7 @@ impl Reader<'_> {
     /// The destination's full name. Without `to` it is the only one of its kind.
     fn to(&self, section: &Section<'_>, kind: &str) -> Option<String> {
         let prefix = format!("{kind}.");
-        let known: Vec<&str> = self.destinations.keys().filter_map(|name| name.strip_prefix(&prefix)).collect();
+        let known: Vec<&str> = self.known.destinations.keys().filter_map(|name| name.strip_prefix(&prefix)).collect();
         let Some(name) = section.text("to") else {
             if let ([only], None) = (known.as_slice(), section.get("to")) {
                 return Some(format!("{prefix}{only}"));

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::fs;
+use std::ops::Add as _;
 
 use super::*;
 use crate::action::ClientSettings;
@@ -22,11 +23,14 @@ fn mistakes(case: &Case) -> Vec<String> {
             assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
             Vec::new()
         }
-        Err(problems) => {
-            let dir = format!("{}/", dir.path().display());
-            problems.0.iter().map(|problem| problem.to_string().replace(&dir, "")).collect()
-        }
+        Err(problems) => named(&problems, dir.path()),
     }
+}
+
+/// Mistakes, with file names instead of paths.
+fn named(problems: &Problems, dir: &Path) -> Vec<String> {
+    let dir = format!("{}/", dir.display());
+    problems.0.iter().map(|problem| problem.to_string().replace(&dir, "")).collect()
 }
 
 fn data(kind: &str) -> Vec<PathBuf> {
@@ -37,7 +41,7 @@ fn data(kind: &str) -> Vec<PathBuf> {
 }
 
 /// A file of `tests/data/config`: `#:` lines hold the expected mistakes, `#> env NAME=VALUE` variables, and what
-/// follows a line `#> rules`, `#> clouds` or `#> secure` is another file.
+/// follows a line `#> rules`, `#> clouds`, `#> secure`, `#> csv`, `#> json` or `#> message` is another file.
 struct Case<'a> {
     files: Vec<(&'static str, String)>,
     expected: Vec<String>,
@@ -52,6 +56,9 @@ fn case(text: &str) -> Case<'_> {
             "#> rules" => Some("rules.d/10.toml"),
             "#> clouds" => Some("clouds.yaml"),
             "#> secure" => Some("secure.yaml"),
+            "#> csv" => Some("list.csv"),
+            "#> json" => Some("list.json"),
+            "#> message" => Some("rules.d/message.json"),
             _ => None,
         };
         match other {
@@ -178,6 +185,11 @@ fn switch_on(line: &str, dir: &Path) -> String {
         fs::write(&path, secret).unwrap();
         return format!("{key}_file = {path:?}\n");
     }
+    if let Some(name) = setting.strip_prefix("path = \"/etc/cadfd/") {
+        let path = dir.join(name.trim_end_matches('"'));
+        fs::write(&path, "project_id,mail\np1,a@example.org\n").unwrap();
+        return format!("path = {path:?}\n");
+    }
     format!("{setting}\n")
 }
 
@@ -290,6 +302,28 @@ fn no_secret_is_in_what_can_be_printed() {
     }
 }
 
+/// The mistakes of a list that is no text, or too long to be written down here.
+fn mistakes_of_list(name: &str, content: &[u8]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(name), content).unwrap();
+    let path = dir.path().join("cadfd.toml");
+    let list = dir.path().join(name);
+    fs::write(&path, format!("[rabbitmq]\ntransport_url = \"rabbit://u:p@h/\"\n[lookup.x]\npath = {list:?}\n"))
+        .unwrap();
+    load(&path, &[]).err().map(|problems| named(&problems, dir.path())).unwrap_or_default()
+}
+
+#[test]
+fn a_list_is_text_within_bounds_and_so_are_its_mistakes() {
+    assert_eq!(mistakes_of_list("x.csv", b"id\na\n\xff\n"), ["x.csv:3: not UTF-8; save the file as such"]);
+    // As spreadsheets save it.
+    assert_eq!(mistakes_of_list("x.csv", "\u{feff}id,mail\r\na,b\r\n".as_bytes()), Vec::<String>::new());
+    let wrong = mistakes_of_list("x.csv", "id,mail\n".to_owned().add(&"a\n".repeat(30)).as_bytes());
+    assert_eq!((wrong.len(), wrong[20].as_str()), (21, "x.csv: and 10 more mistakes"));
+    let large = mistakes_of_list("x.json", &vec![b' '; (16 << 20) + 1]);
+    assert_eq!(large, ["cadfd.toml:4: `path`: x.json has more than 16 MiB"]);
+}
+
 /// The fenced blocks of the README in `language`.
 fn readme_blocks(language: &str) -> Vec<String> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
@@ -306,6 +340,8 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
         ("slack.url", "https://hooks.slack.com/services/T/B/x"),
         ("cmdb.token", "token"),
         ("keystone.password", "password"),
+        ("owners.csv", "project_id,mail,channel\n"),
+        ("offices.json", "[]"),
     ];
     for (name, secret) in secrets {
         fs::write(dir.path().join(name), secret).unwrap();

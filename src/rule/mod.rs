@@ -22,7 +22,7 @@ pub use syslog::SyslogAct;
 use crate::action::Request;
 use crate::event::{Event, Outcome};
 use crate::record::Planned;
-use crate::template::{Condition, View};
+use crate::template::{Condition, Lookups, View};
 
 /// Event types whose matching rules are remembered; a stranger cannot choose them, a strange service could.
 const REMEMBERED_TYPES: usize = 4096;
@@ -68,14 +68,15 @@ pub enum Verdict {
 /// An event on its way through the rules: its view is made once, and only if a rule asks for it.
 pub struct Subject<'a> {
     event: &'a Arc<Event>,
+    lookups: Option<&'a Arc<Lookups>>,
     view: OnceCell<View>,
 }
 
 impl<'a> Subject<'a> {
-    /// Wraps an event.
+    /// Wraps an event, without the lists that rules may look into: [`RuleTable::subject`] has them.
     #[must_use]
     pub fn new(event: &'a Arc<Event>) -> Self {
-        Self { event, view: OnceCell::new() }
+        Self { event, lookups: None, view: OnceCell::new() }
     }
 
     /// The event.
@@ -86,7 +87,10 @@ impl<'a> Subject<'a> {
 
     /// What conditions and templates see.
     pub fn view(&self) -> &View {
-        self.view.get_or_init(|| View::new(self.event))
+        self.view.get_or_init(|| match self.lookups {
+            Some(lookups) => View::with_lookups(self.event, lookups),
+            None => View::new(self.event),
+        })
     }
 }
 
@@ -135,6 +139,7 @@ pub struct Plan<'a> {
 #[derive(Debug, Default)]
 pub struct RuleTable {
     rules: Vec<Rule>,
+    lookups: Arc<Lookups>,
     by_type: RwLock<HashMap<String, Arc<[usize]>>>,
 }
 
@@ -142,7 +147,19 @@ impl RuleTable {
     /// A table of these rules, in this order.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules, by_type: RwLock::default() }
+        Self { rules, lookups: Arc::default(), by_type: RwLock::default() }
+    }
+
+    /// The same, with lists that conditions and templates look into.
+    #[must_use]
+    pub fn with_lookups(self, lookups: Arc<Lookups>) -> Self {
+        Self { lookups, ..self }
+    }
+
+    /// An event, for these rules.
+    #[must_use]
+    pub fn subject<'a>(&'a self, event: &'a Arc<Event>) -> Subject<'a> {
+        Subject { event, lookups: Some(&self.lookups), view: OnceCell::new() }
     }
 
     /// How many rules it has.
@@ -160,7 +177,9 @@ impl RuleTable {
     /// Only the rule of this name, as if there were no other; `None` where there is none.
     #[must_use]
     pub fn only(self, name: &str) -> Option<Self> {
-        self.rules.into_iter().find(|rule| rule.name == name).map(|rule| Self::new(vec![rule]))
+        let lookups = self.lookups;
+        let only = self.rules.into_iter().find(|rule| rule.name == name)?;
+        Some(Self::new(vec![only]).with_lookups(lookups))
     }
 
     /// Its rules, in order.
@@ -183,7 +202,7 @@ impl RuleTable {
     }
 
     fn plan_as(&self, event: &Arc<Event>, id: &str, colour: bool) -> Plan<'_> {
-        let subject = Subject::new(event);
+        let subject = self.subject(event);
         let mut plan = Plan::default();
         for rule in self.candidates(&event.event_type).iter().filter_map(|at| self.rules.get(*at)) {
             match rule.verdict(&subject) {

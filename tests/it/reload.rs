@@ -149,3 +149,33 @@ fn the_audit_file_is_opened_anew_and_what_needs_a_start_says_so() {
         assert_whole(&whole.concat(), &ids(&messages));
     });
 }
+
+#[test]
+fn lists_are_read_again_and_a_mistake_in_one_keeps_the_old_one() {
+    run_test(async || {
+        let vhost = vhost().await;
+        let rule = "[[rule]]\nname = \"owner\"\n[[rule.log]]\ntext = \"owner {{ lookup.owners['x'].mail }}\"\n";
+        let site = Site::new(&vhost).rules(rule);
+        let list = site.path("owners.csv");
+        fs::write(&list, "id,mail\nx,first\n").unwrap();
+        let site = site.settings(&format!("[lookup.owners]\npath = {list:?}\n"));
+        let mut daemon = site.consuming().await;
+        let messages = users_deleted(3);
+        vhost.publish("cadfd", &messages[..1]).await;
+        daemon.wait_out(|out| out.contains("owner first\n")).await;
+
+        fs::write(&list, "id,mail\nx,second\n").unwrap();
+        daemon.signal(Signal::HUP);
+        daemon.wait_log_times("reloaded settings and rules", 1).await;
+        vhost.publish("cadfd", &messages[1..2]).await;
+        daemon.wait_out(|out| out.contains("owner second\n")).await;
+
+        fs::write(&list, "id,mail\nx,third\nx,fourth\n").unwrap();
+        daemon.signal(Signal::HUP);
+        daemon.wait_log("owners.csv:3: \"x\" stands there twice").await;
+        daemon.wait_log("reload refused: the old settings and rules stay in force").await;
+        vhost.publish("cadfd", &messages[2..]).await;
+        daemon.wait_out(|out| out.matches("owner second\n").count() == 2).await;
+        daemon.stop().await;
+    });
+}
