@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cadfd::store::{Bounds, End, Entry, Key, MessageKey, NewDelivery, Session, Settlement, Store};
+use cadfd::store::{Bounds, End, Entry, Key, MessageKey, NewDelivery, Next, Session, Settlement, Store};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use futures_util::future::join_all;
@@ -69,6 +69,7 @@ impl Ground {
             event_type: "identity.user.deleted".to_owned(),
             request: Ok("x".repeat(800)),
             sent: None,
+            steps: None,
         };
         let deliveries = destination.map(delivery).into_iter().collect();
         let record = format!("\"type\":\"event\",\"padding\":\"{}\"}}", "x".repeat(1600)).into_bytes();
@@ -79,6 +80,7 @@ impl Ground {
             deliveries,
             unreadable: None,
             names: Vec::new(),
+            counted: Vec::new(),
         }
     }
 
@@ -86,7 +88,8 @@ impl Ground {
         let horizon = Duration::from_hours(1);
         let (claimed, _) = self.store.due(destination, Timestamp::now(), horizon, CLAIM, &HashSet::new()).unwrap();
         let record = b"\"type\":\"delivery\",\"outcome\":\"done\"}".to_vec();
-        let done = |n| self.store.settle(Settlement { n, end: End::Done { record: record.clone() } });
+        let done =
+            |n| self.store.settle(Settlement { n, end: End::Done { record: record.clone(), next: Next::default() } });
         let settled = self.runtime.block_on(join_all(claimed.iter().map(|delivery| done(delivery.n))));
         assert!(settled.len() == CLAIM && settled.iter().all(Result::is_ok));
     }

@@ -5,6 +5,7 @@
 //! depends on where they come from.
 
 mod disks;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,24 +13,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::action;
 use crate::admin::{self, Admin, Phase, Scene};
 use crate::audit::key::SignerError;
-use crate::audit::{AuditError, Cover, Desk, Followers, Output, Upkeep};
+use crate::audit::{AuditError, Desk, Followers, Output, Upkeep};
 use crate::checkpoint::Signer;
 use crate::config::{Config, Destination, Problems};
+use crate::correlate;
 use crate::intake;
 use crate::names::{self, Names};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::service::Service;
 use crate::store::{OpenError, Store};
-use crate::worker::{Conditions, Order, Worker};
+use crate::worker::{Conditions, InForce, Order};
 use disks::Disks;
+use tasks::{Task, checkpoints, cover, ended, take_in, work};
 
 /// How long the audit file and standard output may take to write what is committed, at a stop.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -141,12 +143,6 @@ pub async fn run(
     Ok(())
 }
 
-/// A task and how it is told to stop.
-struct Task<T> {
-    orders: watch::Sender<T>,
-    handle: JoinHandle<()>,
-}
-
 struct App {
     config: Config,
     store: Arc<Store>,
@@ -154,9 +150,12 @@ struct App {
     pipeline: Arc<Pipeline>,
     followers: Followers,
     desk: Arc<Desk>,
+    rules: InForce,
     upkeep: Upkeep,
     signer: Arc<Signer>,
     checkpoints: Task<Duration>,
+    correlator: Task<correlate::Order>,
+    fired: Arc<correlate::Shown>,
     intake: Task<bool>,
     status: Arc<intake::Status>,
     workers: BTreeMap<String, Task<Order>>,
@@ -192,11 +191,14 @@ impl App {
         let watch = admin.stage().parts().watch("the trail's upkeep");
         let upkeep = Upkeep::start(&desk, &store, cover(&store, &pipeline, &signer), watch)?;
         let checkpoints = checkpoints(&pipeline, &signer, &admin, config.audit.checkpoint_every);
+        let rules = InForce::new(pipeline.rules(), colour);
         let mut workers = BTreeMap::new();
         for (name, destination) in destinations {
-            let task = work(&name, destination, &store, &conditions, &admin, None);
+            let task = work(&name, destination, &store, &rules, &conditions, &admin, None);
             workers.insert(name, task);
         }
+        let fired = Arc::new(correlate::Shown::default());
+        let correlator = tasks::correlate(&store, &config.rules, colour, &fired, &admin);
         let intake = take_in(config.intake.clone(), &pipeline, &status, &admin, None);
         let app = Self {
             config,
@@ -205,9 +207,12 @@ impl App {
             pipeline,
             followers,
             desk,
+            rules,
             upkeep,
             signer,
             checkpoints,
+            correlator,
+            fired,
             intake,
             status,
             workers,
@@ -249,7 +254,11 @@ impl App {
         self.store.set_bounds(config.bounds.clone());
         self.desk.set_rotation(config.audit.rotation.clone());
         self.checkpoints.orders.send_replace(config.audit.checkpoint_every);
+        // First, so that it knows every rule that something is counted for.
+        self.correlator.orders.send_replace(correlate::Order { rules: Arc::clone(&config.rules), is_past: false });
         self.pipeline.set_rules(Arc::clone(&config.rules), own_events(&config));
+        self.pipeline.planned_is_kept().await;
+        self.correlator.orders.send_modify(|order| order.is_past = true);
         self.names.tidy(config.names.keep_deleted);
         if config.intake != self.config.intake {
             let old = std::mem::replace(&mut self.intake.handle, tokio::spawn(async {}));
@@ -284,6 +293,7 @@ impl App {
             pipeline: Arc::clone(&self.pipeline),
             names: Arc::clone(&self.names),
             intake: Arc::clone(&self.status),
+            fired: Arc::clone(&self.fired),
             conditions: Arc::clone(&self.conditions),
             followers: self.followers.health(),
             trail: Arc::clone(&self.desk),
@@ -314,7 +324,8 @@ impl App {
         built.retain(|name, _| !self.workers.contains_key(name));
         for (name, destination) in built {
             // It begins when the old one has ended, so that none performs what the other has claimed.
-            let task = work(&name, destination, &self.store, &self.conditions, &self.admin, ending.remove(&name));
+            let before = ending.remove(&name);
+            let task = work(&name, destination, &self.store, &self.rules, &self.conditions, &self.admin, before);
             self.workers.insert(name, task);
         }
         // What became of one that is no longer in the settings is nobody's trouble. A part of the daemon has no dot.
@@ -366,6 +377,9 @@ impl App {
         self.admin.stage().enter(Phase::Stopping(cause));
         self.intake.orders.send_replace(true);
         ended(self.intake.handle).await;
+        // What waits to be counted, or for its time, does so on disk.
+        drop(self.correlator.orders);
+        ended(self.correlator.handle).await;
         let deadline = Instant::now() + self.config.daemon.stop_timeout;
         for task in self.workers.values() {
             task.orders.send_replace(Order::Stop(deadline));
@@ -412,90 +426,6 @@ fn ask(names: &Names, config: &Config) {
 /// Whether rules apply to cadfd's own logins at Keystone.
 fn own_events(config: &Config) -> bool {
     config.keystone.as_ref().is_some_and(|keystone| keystone.lookups.own_events)
-}
-
-/// A task that panicked has said so already; the others are still to be ended in order.
-async fn ended(handle: JoinHandle<()>) {
-    if let Err(error) = handle.await {
-        tracing::error!("a part of the daemon broke off: {error}");
-    }
-}
-
-/// Signs the trail once in `every`, also when nothing happens, until the orders end. What fails is tried again the next
-/// time: a later checkpoint covers all that an earlier one would have.
-fn checkpoints(pipeline: &Arc<Pipeline>, signer: &Arc<Signer>, admin: &Admin, every: Duration) -> Task<Duration> {
-    let (orders, mut every) = watch::channel(every);
-    let (pipeline, signer) = (Arc::clone(pipeline), Arc::clone(signer));
-    let part = admin.stage().parts().watch("checkpoints");
-    let handle = tokio::spawn(async move {
-        let _part = part;
-        loop {
-            let pause = *every.borrow_and_update();
-            match tokio::time::timeout(pause, every.changed()).await {
-                Err(_elapsed) => drop(pipeline.checkpoint(&signer).await),
-                Ok(Ok(())) => {}
-                Ok(Err(_ended)) => return,
-            }
-        }
-    });
-    Task { orders, handle }
-}
-
-/// Keeps a record of the upkeep's together with a checkpoint of it; for a thread that may wait.
-fn cover(store: &Arc<Store>, pipeline: &Arc<Pipeline>, signer: &Arc<Signer>) -> Cover {
-    let (store, pipeline, signer) = (Arc::clone(store), Arc::clone(pipeline), Arc::clone(signer));
-    let runtime = tokio::runtime::Handle::current();
-    Box::new(move |record| {
-        runtime.block_on(async {
-            store.note(record).await?;
-            pipeline.checkpoint(&signer).await
-        })
-    })
-}
-
-fn take_in(
-    settings: intake::Settings,
-    pipeline: &Arc<Pipeline>,
-    status: &Arc<intake::Status>,
-    admin: &Admin,
-    before: Option<JoinHandle<()>>,
-) -> Task<bool> {
-    let (orders, mut stop) = watch::channel(false);
-    let (pipeline, status) = (Arc::clone(pipeline), Arc::clone(status));
-    let part = admin.stage().parts().watch("the intake");
-    let handle = tokio::spawn(async move {
-        let _part = part;
-        if let Some(before) = before {
-            ended(before).await;
-        }
-        let stopped = async move {
-            // An error means that nobody is left to order a stop, which is one.
-            let _gone = stop.wait_for(|stop| *stop).await;
-        };
-        intake::run(settings, pipeline, status, stopped).await;
-    });
-    Task { orders, handle }
-}
-
-fn work(
-    name: &str,
-    destination: action::Destination,
-    store: &Arc<Store>,
-    conditions: &Conditions,
-    admin: &Admin,
-    before: Option<JoinHandle<()>>,
-) -> Task<Order> {
-    let worker = Worker::new(name, destination, Arc::clone(store), Arc::clone(conditions));
-    let (orders, receiver) = watch::channel(Order::Work);
-    let part = admin.stage().parts().watch(name);
-    let handle = tokio::spawn(async move {
-        let _part = part;
-        if let Some(before) = before {
-            ended(before).await;
-        }
-        worker.run(receiver).await;
-    });
-    Task { orders, handle }
 }
 
 /// What performs deliveries, for each destination in the settings.

@@ -3,7 +3,7 @@
 //! In reading order. A message comes in by [`intake`], becomes an [`event::Event`], meets the [`rule`] table, and goes
 //! into the [`store`] in one transaction, after which it is acknowledged; [`pipeline`] is that way. From the store,
 //! [`audit`] writes the trail and each [`worker`] carries out the deliveries of one destination by an [`action`].
-//! [`keystone`] is asked for what ids stand for; [`transport`] is the HTTP under it and the actions.
+//! [`correlate`] counts for the rules that look at more than one event. [`keystone`] is asked for what ids stand for; [`transport`] is the HTTP under it and the actions.
 //! [`app`] puts the parts together; [`cli`] is what a person types.
 //!
 //! Pure, without input, output, clock or randomness: [`event`], [`rule`], [`template`], [`retry`], [`record`],
@@ -37,6 +37,7 @@ pub mod store;
 pub mod names;
 
 pub mod audit;
+pub mod correlate;
 pub mod pipeline;
 pub mod report;
 pub mod trail;

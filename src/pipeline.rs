@@ -26,8 +26,8 @@ use crate::names::{self, Answered, Names};
 use crate::quiet::Quiet;
 use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
-use crate::rule::{Plan, PlannedDelivery, RuleTable};
-use crate::store::{Entry, Kept, Key, MessageKey, NewDelivery, Seal, Session, Store, StoreError, Unreadable};
+use crate::rule::{Counted, Plan, PlannedDelivery, RuleTable};
+use crate::store::{Entry, Kept, Key, MessageKey, NewDelivery, NewMatch, Seal, Session, Store, StoreError, Unreadable};
 use counts::Tally;
 
 /// Between attempts to write while the disk takes nothing.
@@ -40,7 +40,7 @@ const NOTES: usize = 1000;
 pub struct Pipeline {
     store: Arc<Store>,
     names: Arc<Names>,
-    rules: ArcSwap<RuleTable>,
+    rules: Arc<ArcSwap<RuleTable>>,
     /// Whether rules apply to cadfd's own logins at Keystone.
     own_events: AtomicBool,
     /// Whether standard output is a terminal.
@@ -84,7 +84,7 @@ impl Pipeline {
     /// A pipeline into `store`, without rules; with `colour`, lines for standard output have ANSI colours.
     #[must_use]
     pub fn new(store: Arc<Store>, names: Arc<Names>, colour: bool) -> Self {
-        let (rules, own_events) = (ArcSwap::default(), AtomicBool::default());
+        let (rules, own_events) = (Arc::default(), AtomicBool::default());
         let (state, counts, turn) = (Arc::default(), Mutex::default(), tokio::sync::Mutex::default());
         Self { store, names, rules, own_events, colour, state, counts, turn }
     }
@@ -94,6 +94,18 @@ impl Pipeline {
         self.counted().retain_rules(|name| rules.rules().iter().any(|rule| rule.name == name));
         self.rules.store(rules);
         self.own_events.store(own_events, Ordering::Relaxed);
+    }
+
+    /// The rules in force, for what plans what follows a delivery; the same as here, whenever they are looked at.
+    #[must_use]
+    pub fn rules(&self) -> Arc<ArcSwap<RuleTable>> {
+        Arc::clone(&self.rules)
+    }
+
+    /// Resolves when all that was planned before is in the store, or was refused.
+    pub async fn planned_is_kept(&self) {
+        drop(self.turn.lock().await);
+        self.store.answers().await;
     }
 
     /// Keeps a record of cadfd's own: now, or with the next batch where the disk is full; also if the future is dropped
@@ -336,7 +348,15 @@ impl Sink for Pipeline {
 }
 
 fn own(record: Vec<u8>) -> Entry {
-    Entry { key: Key::Own, record, log: None, deliveries: Vec::new(), unreadable: None, names: Vec::new() }
+    Entry {
+        key: Key::Own,
+        record,
+        log: None,
+        deliveries: Vec::new(),
+        unreadable: None,
+        names: Vec::new(),
+        counted: Vec::new(),
+    }
 }
 
 fn source(message: &Incoming) -> Source<'_> {
@@ -345,13 +365,14 @@ fn source(message: &Incoming) -> Source<'_> {
 }
 
 fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -> Entry {
-    let Plan { planned, deliveries, log } = plan;
+    let Plan { planned, deliveries, log, counted } = plan;
     let record = record::rest_of_line(&Record::Event {
         event,
         source: source(message),
         received: message.received,
         planned: &planned,
     });
+    let counted = matches(message, event, counted, &record);
     Entry {
         key: Key::Message(MessageKey::of(&event.message_id)),
         record,
@@ -359,9 +380,39 @@ fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -
         deliveries: new_deliveries(event, deliveries),
         unreadable: None,
         names,
+        counted,
     }
 }
 
+/// Bytes of an event's record that are kept with what it counts for; of a larger one the payload and the context are not.
+const KEPT: usize = 64 << 10;
+
+/// What an event counts for. A publisher's clock that is ahead of ours moves no window.
+fn matches(message: &Incoming, event: &Event, counted: Vec<Counted<'_>>, record: &[u8]) -> Vec<NewMatch> {
+    if counted.is_empty() {
+        return Vec::new();
+    }
+    let at = event.timestamp.map_or(message.received, |at| at.min(message.received));
+    let kept = if record.len() <= KEPT {
+        record.to_vec()
+    } else {
+        let small = event::slim(event);
+        let (source, received) = (source(message), message.received);
+        record::rest_of_line(&Record::Event { event: &small, source, received, planned: &[] })
+    };
+    let new = |counted: Counted<'_>| NewMatch {
+        rule: counted.rule.to_owned(),
+        key: counted.key,
+        value: counted.value,
+        at,
+        message_id: event.message_id.clone(),
+        event_type: event.event_type.clone(),
+        event: counted.is_kept.then(|| kept.clone()),
+    };
+    counted.into_iter().map(new).collect()
+}
+
+/// What the store is given of planned deliveries.
 pub(crate) fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Vec<NewDelivery> {
     let new = |delivery: PlannedDelivery| NewDelivery {
         id: delivery.id,
@@ -370,6 +421,7 @@ pub(crate) fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Ve
         message_id: event.message_id.clone(),
         event_type: event.event_type.clone(),
         sent: event.timestamp,
+        steps: delivery.steps,
         request: delivery.request.and_then(|request| serde_json::to_string(&request).map_err(|e| e.to_string())),
     };
     planned.into_iter().map(new).collect()
@@ -403,6 +455,7 @@ fn unreadable(message: Incoming, reason: String) -> Entry {
             body: message.body,
         }),
         names: Vec::new(),
+        counted: Vec::new(),
     }
 }
 

@@ -88,8 +88,9 @@ pub fn seq_of(line: &[u8]) -> Option<u64> {
 }
 
 /// The types of all records: [`Record`]'s variants as a line names them.
-pub const TYPES: [&str; 13] = [
+pub const TYPES: [&str; 14] = [
     "event",
+    "fired",
     "replay",
     "quarantine",
     "delivery",
@@ -136,6 +137,38 @@ pub enum Record<'a> {
         imported: Imported<'a>,
         /// Nothing: it is too late for that.
         planned: [Planned<'a>; 0],
+    },
+    /// A rule that looks at more than one event has seen what it looks for.
+    Fired {
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+        /// The rule's name.
+        rule: &'a str,
+        /// `threshold`, `group`, `absent`, or `back`: what was absent came again.
+        cause: &'static str,
+        /// What the events were counted by.
+        key: Option<&'a str>,
+        /// How many events, or how many different values; none for a silence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+        /// How many came after the last time, too soon to lead to anything.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        suppressed: Option<u64>,
+        /// The time of the first event, or when the silence began.
+        #[serde(serialize_with = "rfc3339")]
+        since: Timestamp,
+        /// The time of the last, or when the silence was noticed or ended.
+        #[serde(serialize_with = "rfc3339")]
+        until: Timestamp,
+        /// The message of the event that the actions were given.
+        message_id: &'a str,
+        /// Its type.
+        event_type: &'a str,
+        /// The messages of the events, as many as the rule's `max` says.
+        events: &'a [String],
+        /// What it triggered.
+        planned: &'a [Planned<'a>],
     },
     /// An event went through today's rules, because somebody said so.
     Replay {
@@ -197,6 +230,9 @@ pub enum Record<'a> {
         /// What the receiver told: a status, a build's number and result.
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<&'a serde_json::Map<String, Value>>,
+        /// What it led to, where steps follow it.
+        #[serde(skip_serializing_if = "<[Planned<'_>]>::is_empty")]
+        planned: &'a [Planned<'a>],
     },
     /// cadfd started.
     Start {
@@ -301,7 +337,8 @@ pub enum Record<'a> {
         /// When.
         #[serde(serialize_with = "rfc3339")]
         at: Timestamp,
-        /// What: `log_lines`, `quarantined_messages` or `given_up_deliveries`.
+        /// What: `log_lines`, `quarantined_messages`, `given_up_deliveries`, `open_groups` or
+        /// `counted_events` of a rule that is gone, or `firings` whose events cannot be read again.
         what: &'static str,
         /// How many.
         count: usize,
@@ -338,7 +375,7 @@ pub struct Source<'a> {
 pub struct Planned<'a> {
     /// The rule's name.
     pub rule: &'a str,
-    /// Where to: `log`, `slack.ops`.
+    /// Where to: `log`, `slack.ops`; `when` for a condition; `threshold`, `group` or `absent` where it was only counted.
     pub to: &'a str,
     /// The delivery's id; absent for `log`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -166,11 +166,24 @@ impl View {
         Self(Value::from_object(Converted { event: Arc::clone(event), values, lookups }))
     }
 
+    /// A top-level field as JSON; `None` where there is no such field.
+    #[must_use]
+    pub fn json(&self, field: &str) -> Option<serde_json::Value> {
+        let value = self.0.get_attr(field).ok().filter(|value| !value.is_undefined())?;
+        serde_json::to_value(value).ok()
+    }
+
     /// The same view with further top-level fields, which win over its own.
     #[must_use]
     pub fn with(&self, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         let own = Value::from_pairs(fields);
         Self(minijinja::value::merge_maps([self.0.clone(), own]))
+    }
+
+    /// As [`View::with`], with fields whose names are known only now.
+    #[must_use]
+    pub fn over(self, fields: &serde_json::Map<String, serde_json::Value>) -> Self {
+        if fields.is_empty() { self } else { Self(minijinja::value::merge_maps([self.0, Convert.visit(fields)])) }
     }
 }
 
@@ -262,6 +275,42 @@ impl Condition {
     }
 
     /// The filters, tests, functions and event fields it names that do not exist.
+    #[must_use]
+    pub fn mistakes(&self, fields: &Fields) -> Vec<String> {
+        self.0.mistakes(fields)
+    }
+}
+
+/// An expression whose value is wanted as a text: what a rule counts by.
+#[derive(Debug)]
+pub struct Formula(Compiled);
+
+impl Formula {
+    /// Compiles a Jinja2 expression.
+    ///
+    /// # Errors
+    /// As [`Condition::compile`].
+    pub fn compile(source: &str) -> Result<Self, TemplateError> {
+        Compiled::new(&CONDITIONS, source).map(Self)
+    }
+
+    /// Its value for `view`; `None` where that is null, missing or empty.
+    ///
+    /// # Errors
+    /// As [`Condition::is_true`].
+    pub fn text(&self, view: &View) -> Result<Option<String>, TemplateError> {
+        let value = self.0.expression.eval(view.0.clone())?;
+        let text = if value.is_undefined() || value.is_none() { String::new() } else { value.to_string() };
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    /// The expression as it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// As [`Condition::mistakes`].
     #[must_use]
     pub fn mistakes(&self, fields: &Fields) -> Vec<String> {
         self.0.mistakes(fields)
@@ -566,6 +615,17 @@ mod tests {
         assert!(!is_true("assignment.role.id == 'x'"));
         assert!(is_true("payload.n in [1, 3]"));
         assert!(!is_true("payload.absent.deeper"));
+    }
+
+    #[test]
+    fn a_formula_is_a_text_or_nothing() {
+        let text = |source: &str| Formula::compile(source).unwrap().text(&view()).unwrap();
+        assert_eq!(text("initiator.id").as_deref(), Some("21ef"));
+        assert_eq!(text("payload.n").as_deref(), Some("3"));
+        assert_eq!(text("[initiator.id, payload.n]").as_deref(), Some("['21ef', 3]"));
+        for nothing in ["initiator.name", "assignment.role.id", "no_such", "''"] {
+            assert_eq!(text(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

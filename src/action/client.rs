@@ -147,6 +147,11 @@ impl Client {
         format!("answered {}{colon}{quote}", reply.status)
     }
 
+    /// The same, however long it is.
+    pub(super) fn show_whole(&self, text: &str) -> String {
+        self.veil.show(text.as_bytes(), usize::MAX)
+    }
+
     /// A text from the receiver, safe to show.
     pub(super) fn show(&self, text: &str) -> String {
         self.veil.show(text.as_bytes(), REPLY_LIMIT)

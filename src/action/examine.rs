@@ -50,12 +50,16 @@ fn look(name: &str, file: &file::File) -> Finding {
     }
 }
 
-/// How far one comes without a message.
-async fn approach(name: &str, syslog: &syslog::Syslog) -> Finding {
+/// How far one came without a message.
+fn approach(name: &str, looked: Result<String, String>) -> Finding {
     let tried = format!("{name}: reachable");
-    match syslog.look().await {
+    match looked {
         Ok(found) => Finding::ok(tried, found),
-        Err(reason) => refused(tried, &reason),
+        // Some say themselves what to do.
+        Err(reason) => match reason.rsplit_once("; ") {
+            Some((found, change)) => Finding::problem(tried, found, change),
+            None => refused(tried, &reason),
+        },
     }
 }
 
@@ -68,7 +72,7 @@ impl Destination {
             Self::Slack(slack) => slack.client.reach(name, slack.origin()).await,
             Self::Http(http) => http.client.reach(name, http.origin()).await,
             Self::File(file) => Examined { findings: vec![look(name, file)], skew: None },
-            Self::Syslog(syslog) => Examined { findings: vec![approach(name, syslog).await], skew: None },
+            Self::Syslog(syslog) => Examined { findings: vec![approach(name, syslog.look().await)], skew: None },
         };
         if uses.is_empty() {
             examined.findings.push(Finding::warning(
@@ -106,8 +110,11 @@ impl Destination {
             }
         };
         let delivery_id = format!("doctor-{:032x}", rand::random::<u128>());
-        match self.perform(Attempt { delivery_id: &delivery_id, request: &request, progress: None, now }).await {
-            Outcome::Done { .. } => Finding::ok(tried, "taken"),
+        match self
+            .perform(Attempt { delivery_id: &delivery_id, request: &request, progress: None, now, created: now })
+            .await
+        {
+            Outcome::Done { .. } | Outcome::Answered(_) => Finding::ok(tried, "taken"),
             Outcome::Continue { .. } => Finding::ok(tried, "taken, not followed"),
             Outcome::Retry { reason, .. } => refused(tried, &reason),
             Outcome::GivenUp { reason, reply } => {
@@ -168,7 +175,9 @@ impl Client {
                 (Ok(reply), skew)
             }
             Err(Outcome::Retry { reason, .. } | Outcome::GivenUp { reason, .. }) => (Err(reason), None),
-            Err(Outcome::Done { .. } | Outcome::Continue { .. }) => (Err("no answer".to_owned()), None),
+            Err(Outcome::Done { .. } | Outcome::Answered(_) | Outcome::Continue { .. }) => {
+                (Err("no answer".to_owned()), None)
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Settings {
 /// One line at a time, so that they stand in order.
 #[must_use]
 pub fn default_limits() -> Limits {
-    Limits { concurrency: 1, ..Limits::default() }
+    Limits::in_order()
 }
 
 /// A rendered line.
@@ -123,7 +123,8 @@ mod tests {
         let file = File::new(&Settings { path: path.to_owned(), limits: default_limits() });
         let request = Request { line: line.to_owned() };
         let (now, wrapped) = (jiff::Timestamp::UNIX_EPOCH, super::super::Request::File(request.clone()));
-        file.perform(&request, &Attempt { delivery_id: "d", request: &wrapped, progress: None, now }).await
+        file.perform(&request, &Attempt { delivery_id: "d", request: &wrapped, progress: None, now, created: now })
+            .await
     }
 
     #[tokio::test]

@@ -9,10 +9,11 @@ use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::client::{self, Client};
+use super::capture::{Capture, Source};
+use super::client::{self, Client, Reply};
 use super::examine::origin;
 use super::signature::Key;
-use super::{Attempt, BuildError, Limits, Outcome};
+use super::{Answer, Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
 use crate::transport;
 
@@ -83,6 +84,9 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// What is sent.
     pub body: Body,
+    /// What is taken from the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<Capture>,
 }
 
 /// What a call sends.
@@ -202,9 +206,7 @@ impl Http {
             return outcome;
         }
         match self.client.execute(call, attempt).await {
-            Ok(reply) if reply.status.is_success() => {
-                Outcome::Done { detail: Map::from_iter([("status".to_owned(), json!(reply.status.as_u16()))]) }
-            }
+            Ok(reply) if reply.status.is_success() => done(&request.capture, &reply, &self.client),
             Ok(reply) => self.client.refused(&reply, attempt),
             Err(outcome) => outcome,
         }
@@ -309,6 +311,17 @@ fn secrets(settings: &Settings, url: &Url) -> Vec<String> {
     secrets
 }
 
+/// A success; `client` may show what is taken of the answer.
+fn done(capture: &[Capture], Reply { status, headers, body, whole }: &Reply, client: &Client) -> Outcome {
+    let mut detail = Map::from_iter([("status".to_owned(), json!(status.as_u16()))]);
+    if capture.is_empty() {
+        return Outcome::Done { detail };
+    }
+    let captured = Source { headers, body, whole: *whole }.take(capture, |text| client.show_whole(text));
+    let fields = captured.tell(&mut detail);
+    Outcome::Answered(Box::new(Answer { detail, fields }))
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -329,7 +342,12 @@ mod tests {
     }
 
     fn extended(base: &str, path: &str) -> Result<String, PathError> {
-        let request = Request { path: Some(path.into()), query: vec![("q".into(), "a&b ü".into())], body: Body::None };
+        let request = Request {
+            path: Some(path.into()),
+            query: vec![("q".into(), "a&b ü".into())],
+            body: Body::None,
+            capture: Vec::new(),
+        };
         Address(Url::parse(base).unwrap()).extend(&request).map(|url| url.to_string())
     }
 

@@ -14,6 +14,7 @@ use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 
 use self::follow::Progress;
+use super::capture::Capture;
 use super::client::{self, Client, Reply};
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
@@ -52,6 +53,9 @@ pub struct Request {
     pub parameters: Vec<(String, String)>,
     /// How far it is followed.
     pub wait: Wait,
+    /// What is taken from what became of it: `/queue_item`, `/build`, `/url`, `/result`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<Capture>,
 }
 
 /// How far a build is followed.
@@ -156,7 +160,10 @@ impl Jenkins {
                 Ok(follow::lost("Jenkins took the build; the kept progress cannot be read, so not followed"))
             }
         };
-        outcome.unwrap_or_else(|outcome| outcome)
+        match outcome.unwrap_or_else(|outcome| outcome) {
+            Outcome::Done { detail } if !request.capture.is_empty() => follow::captured(&request.capture, detail),
+            outcome => outcome,
+        }
     }
 
     /// Asks for the build.

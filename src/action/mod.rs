@@ -3,6 +3,7 @@
 //! Its promise: one attempt at one rendered request comes to exactly one [`Outcome`], within the destination's
 //! deadlines, and no secret is in it. When to try again, in which order and how often is the caller's business.
 
+pub mod capture;
 mod client;
 mod examine;
 pub mod file;
@@ -66,6 +67,8 @@ pub struct Attempt<'a> {
     pub progress: Option<&'a Value>,
     /// The time of the attempt: for signatures, dates in `Retry-After` and how long a build has been followed.
     pub now: jiff::Timestamp,
+    /// When the delivery was planned: what a lookup brings must not be older.
+    pub created: jiff::Timestamp,
 }
 
 /// What one attempt came to.
@@ -76,6 +79,8 @@ pub enum Outcome {
         /// For the audit trail, such as `{"status": 200}` or `{"build": 17, "result": "SUCCESS", …}`.
         detail: Map<String, Value>,
     },
+    /// Done, and what follows it is told something by the answer.
+    Answered(Box<Answer>),
     /// Begun and going well: perform again after the delay, with this progress.
     ///
     /// The progress must be on disk before that: with it, a crash goes on here instead of beginning again.
@@ -103,6 +108,15 @@ pub enum Outcome {
         /// The answer's first kilobyte, safe for a terminal: control characters escaped, our secrets starred out.
         reply: Option<String>,
     },
+}
+
+/// What an attempt came to that others follow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// For the audit trail, as of [`Outcome::Done`].
+    pub detail: Map<String, Value>,
+    /// Top-level fields for the view of what follows, such as `{"captured": {…}}`; or why nothing can follow, for people.
+    pub fields: Result<Map<String, Value>, String>,
 }
 
 impl Outcome {
@@ -167,6 +181,13 @@ pub struct Limits {
     pub retry: retry::Schedule,
     /// How long after it was planned a delivery is given up. Default 3 days.
     pub give_up_after: Duration,
+}
+
+impl Limits {
+    /// One attempt at a time, so that what is sent comes in order.
+    fn in_order() -> Self {
+        Self { concurrency: 1, ..Self::default() }
+    }
 }
 
 impl Default for Limits {
@@ -255,10 +276,16 @@ mod tests {
             job: "team/hand_over".into(),
             parameters: vec![("USER".into(), "u1".into())],
             wait: jenkins::Wait::Result,
+            capture: Vec::new(),
         });
         assert_eq!(serde_json::to_value(&request).unwrap(), stored);
         assert_eq!(serde_json::from_value::<Request>(stored).unwrap(), request);
 
+        let stored = json!({"http": {"path": null, "query": [], "body": "none", "capture": [
+            {"name": "id", "from": {"xml": "//ID"}}, {"name": "n", "from": {"regex": "n=(.)"}, "absent": {"default": "-"}}
+        ]}});
+        let request: Request = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), stored.to_string());
         let stored = json!({"http": {"path": "users/1", "query": [["a", "b"]], "body": {"json": {"z": 1, "a": 2}}}});
         let request: Request = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), stored.to_string());

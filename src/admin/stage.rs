@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::rule::RuleTable;
 use crate::store::Store;
 use crate::worker::Conditions;
-use crate::{audit, intake, names, pipeline};
+use crate::{audit, correlate, intake, names, pipeline};
 
 /// How far the daemon is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Scene {
     pub names: Arc<names::Names>,
     /// The connection to the broker.
     pub intake: Arc<intake::Status>,
+    /// What came of rules that look at more than one event.
+    pub fired: Arc<correlate::Shown>,
     /// How the destinations are.
     pub conditions: Conditions,
     /// Who writes the audit file and standard output.

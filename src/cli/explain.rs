@@ -12,7 +12,7 @@ use crate::action::log::{LineFormat, line};
 use crate::config;
 use crate::event::Event;
 use crate::names::Book;
-use crate::rule::{Act, Rule, RuleTable, Verdict};
+use crate::rule::{Act, Correlation, Extras, PlannedIds, Rule, RuleTable, Step, Subject, Verdict, fired};
 use crate::store::NameTable;
 use crate::text::one_line;
 
@@ -48,8 +48,23 @@ struct ExplainedRule<'a> {
     matches: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     why_not: Option<String>,
+    /// For a rule that looks at more than one event: the actions are as they would be for this one alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<ExplainedCount>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     actions: Vec<ExplainedAction>,
+}
+
+#[derive(Serialize)]
+struct ExplainedCount {
+    /// `threshold`, `group` or `absent`.
+    by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +76,12 @@ struct ExplainedAction {
     request: Option<Request>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Its own condition: not true now, or known only when it is its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    /// What follows it, with placeholders such as `<scan_id>` for what it captures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    then: Vec<Self>,
 }
 
 pub(super) fn explain(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
@@ -101,47 +122,97 @@ fn explain_one(out: &mut impl Write, input: Input, rules: &RuleTable, book: &Boo
 
 fn verdicts<'a>(rules: &'a RuleTable, event: &Arc<Event>) -> Vec<ExplainedRule<'a>> {
     let subject = rules.subject(event);
-    let plan = rules.plan(event, false);
-    let mut deliveries = plan.deliveries.into_iter();
     let mut explained = Vec::new();
     for (rule, verdict) in rules.verdicts(&subject) {
         let matches = verdict == Verdict::Matches;
-        let mut actions = Vec::new();
-        if matches {
-            for act in &rule.actions {
-                let mut action = ExplainedAction { to: act.to().to_owned(), line: None, request: None, error: None };
-                if let Act::Log(log) = act {
-                    match log.line(&subject, false) {
-                        Ok(line) => action.line = Some(line),
-                        Err(error) => action.error = Some(error.to_string()),
-                    }
-                } else if let Some(delivery) = deliveries.next() {
-                    match delivery.request {
-                        Ok(request) => action.request = Some(request),
-                        Err(error) => action.error = Some(error),
-                    }
-                }
-                actions.push(action);
+        let correlation = rule.correlation.as_ref().filter(|_| matches);
+        let counted = correlation.map(|correlation| counted(rule, correlation, &subject));
+        let actions = match (correlation, &counted) {
+            // Nothing can come of what does not count.
+            (_, Some(ExplainedCount { why_not: Some(_), .. })) => Vec::new(),
+            (Some(correlation), Some(ExplainedCount { by, key, .. })) => {
+                let (event, extras) = correlation.as_if_fired(&rule.name, &subject);
+                let id = fired(by, key.as_deref().unwrap_or_default(), &event.message_id);
+                actions(rules, rule, &event, &id, &extras)
             }
-        }
-        explained.push(ExplainedRule { name: &rule.name, matches, why_not: why_not(rule, &verdict), actions });
+            _ if matches => actions(rules, rule, event, &event.message_id, &Extras::new()),
+            _ => Vec::new(),
+        };
+        let why_not = rule.why_not(&verdict);
+        explained.push(ExplainedRule { name: &rule.name, matches, why_not, counted, actions });
     }
     explained
 }
 
-fn why_not(rule: &Rule, verdict: &Verdict) -> Option<String> {
-    Some(match verdict {
-        Verdict::Matches => return None,
-        Verdict::Disabled => "enabled = false".to_owned(),
-        Verdict::EventType => "event_type does not match".to_owned(),
-        Verdict::Outcome => {
-            let wanted = rule.outcome.iter().flatten().map(|outcome| outcome.as_str()).collect::<Vec<_>>();
-            format!("outcome is not {}", wanted.join(" or "))
+fn counted(rule: &Rule, correlation: &Correlation, subject: &Subject<'_>) -> ExplainedCount {
+    let by = correlation.word();
+    let none = ExplainedCount { by, key: None, value: None, why_not: None };
+    match correlation.count(&rule.name, subject) {
+        Ok(Some(counted)) => {
+            let key = (!counted.key.is_empty()).then_some(counted.key);
+            ExplainedCount { key, value: counted.value, ..none }
         }
-        Verdict::When => format!("`{}` is not true", rule.when.as_ref().map_or("when", |when| when.source())),
-        Verdict::Failed(error) => format!("`when` cannot be evaluated: {error}"),
-        Verdict::AfterFinal(name) => format!("the rule {name:?} before it matched and is final"),
-    })
+        Ok(None) => {
+            let formulas: Vec<_> =
+                correlation.formulas().map(|(_, formula)| format!("`{}`", formula.source())).collect();
+            let what = formulas.join(" or ");
+            ExplainedCount { why_not: Some(format!("{what} is null, so there is nothing to count by")), ..none }
+        }
+        Err(error) => ExplainedCount { why_not: Some(format!("it cannot be evaluated: {error}")), ..none },
+    }
+}
+
+/// What a rule would do, and what would follow that; `message` is what the ids of its deliveries are derived from.
+fn actions(rules: &RuleTable, rule: &Rule, event: &Arc<Event>, message: &str, extras: &Extras) -> Vec<ExplainedAction> {
+    let ids = PlannedIds { rule: &rule.name, message };
+    let subject = |extras: &Extras| rules.subject_with(event, extras.clone());
+    steps(&rule.actions, "", &ids, extras, &subject)
+}
+
+fn steps<'e>(
+    steps: &[Step],
+    prefix: &str,
+    ids: &PlannedIds<'_>,
+    extras: &Extras,
+    subject: &dyn Fn(&Extras) -> Subject<'e>,
+) -> Vec<ExplainedAction> {
+    let seen = subject(extras);
+    let explain = |(at, step): (usize, &Step)| {
+        let path = format!("{prefix}{at}");
+        let mut action = ExplainedAction {
+            to: step.act.to().to_owned(),
+            line: None,
+            request: None,
+            error: None,
+            when: step.when.as_ref().map(|when| when.source().to_owned()),
+            then: Vec::new(),
+        };
+        if let (Some(when), true) = (&step.when, prefix.is_empty()) {
+            match when.is_true(seen.view()) {
+                Ok(true) => action.when = None,
+                Ok(false) => return action,
+                Err(error) => {
+                    action.error = Some(format!("`when`: {error}"));
+                    return action;
+                }
+            }
+        }
+        if let Act::Log(log) = &step.act {
+            match log.line(&seen, false) {
+                Ok(line) => action.line = Some(line),
+                Err(error) => action.error = Some(error.to_string()),
+            }
+        } else {
+            match step.act.request(&seen, ids.rule, &ids.of(&path)) {
+                Ok(request) => action.request = Some(request),
+                Err(error) => action.error = Some(error.to_string()),
+            }
+        }
+        let below = step.made_up(extras, |capture| format!("<{}>", capture.name).into());
+        action.then = self::steps(&step.then, &format!("{path}.then."), ids, &below, subject);
+        action
+    };
+    steps.iter().enumerate().map(explain).collect()
 }
 
 fn print(out: &mut impl Write, explained: &Explained<'_>) -> anyhow::Result<()> {
@@ -160,14 +231,28 @@ fn print(out: &mut impl Write, explained: &Explained<'_>) -> anyhow::Result<()> 
     for rule in &explained.rules {
         match &rule.why_not {
             Some(why) => writeln!(out, "  - {}: no, {}", one_line(rule.name), one_line(why))?,
-            None => writeln!(out, "  + {}: matches", one_line(rule.name))?,
+            None => writeln!(out, "  + {}: matches{}", one_line(rule.name), counting(rule.counted.as_ref()))?,
         }
         for action in &rule.actions {
-            print_action(out, action)?;
+            print_action(out, action, 0)?;
         }
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// `, counts for its threshold by 192.0.2.7; if that were reached by this one:`.
+fn counting(counted: Option<&ExplainedCount>) -> String {
+    let Some(ExplainedCount { by, key, value, why_not }) = counted else { return String::new() };
+    if let Some(why_not) = why_not {
+        return format!(", but does not count for its {by}, and nothing is done: {}", one_line(why_not));
+    }
+    if *by == "absent" {
+        return ", so that its events are not absent; if they were:".to_owned();
+    }
+    let key = key.as_ref().map(|key| format!(" of {}", one_line(key))).unwrap_or_default();
+    let value = value.as_ref().map(|value| format!(" with the value {}", one_line(value))).unwrap_or_default();
+    format!(", counts for its {by}{key}{value}; if that were complete with it:")
 }
 
 /// One field of the view, what is null left out; the payload in one line.
@@ -193,16 +278,23 @@ fn print_field(out: &mut impl Write, path: &str, value: &serde_json::Value) -> a
     Ok(())
 }
 
-fn print_action(out: &mut impl Write, action: &ExplainedAction) -> anyhow::Result<()> {
-    if let Some(error) = &action.error {
-        writeln!(out, "      {}: cannot be rendered: {}", action.to, one_line(error))?;
+fn print_action(out: &mut impl Write, action: &ExplainedAction, depth: usize) -> anyhow::Result<()> {
+    let ExplainedAction { to, line, request, error, when, then } = action;
+    let indent = "  ".repeat(depth);
+    let begin = format!("      {indent}{}{to}", if depth == 0 { "" } else { "then " });
+    let when = when.as_ref().map(|when| format!(", when `{}`", one_line(when))).unwrap_or_default();
+    if let Some(error) = error {
+        writeln!(out, "{begin}{when}: cannot be rendered: {}", one_line(error))?;
     }
-    if let Some(line) = &action.line {
-        writeln!(out, "      {}: {line}", action.to)?;
+    if let Some(line) = line {
+        writeln!(out, "{begin}{when}: {line}")?;
     }
-    if let Some(request) = &action.request {
+    if let Some(request) = request {
         let request = crate::text::to_ascii_json(request)?;
-        writeln!(out, "      {}: {}", action.to, String::from_utf8_lossy(&request))?;
+        writeln!(out, "{begin}{when}: {}", String::from_utf8_lossy(&request))?;
     }
-    Ok(())
+    if error.is_none() && line.is_none() && request.is_none() {
+        writeln!(out, "{begin}: no{when} is not true")?;
+    }
+    then.iter().try_for_each(|then| print_action(out, then, depth + 1))
 }

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::event::{Event, decode, from_log_line, of_record};
+use crate::event::{Event, decode, message_in, messages_in, of_record};
 use crate::names::{self, Book};
 use crate::record::link_of;
 use crate::text::one_line;
@@ -116,7 +114,7 @@ impl Inputs {
                 }
             };
             if is_whole {
-                for (line, body) in messages(&text) {
+                for (line, body) in messages_in(&text) {
                     act(input(name, line, &body))?;
                 }
                 continue;
@@ -149,62 +147,5 @@ fn line_of(name: &str, number: u64, line: &[u8], is_trail: bool) -> Option<Input
         let event = of_record(line)?.map_err(|error| error.to_string());
         return Some(Input { from: place(name, number), event, is_recorded: true });
     }
-    message(line).map(|body| input(name, number, &body))
-}
-
-/// The message bodies of a file, and the lines they begin in: JSON objects one after the other, each in as many lines as it
-/// likes, or else one in each line, bare or in a line of Keystone's log. What is neither is a message of its own, so that
-/// the decoder says what is wrong with it.
-fn messages(text: &[u8]) -> Vec<(u64, Vec<u8>)> {
-    if let Some(objects) = objects(text) {
-        return objects;
-    }
-    let lines: Vec<(u64, &[u8])> =
-        (1..).zip(text.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
-    if !lines.iter().any(|(_, line)| message(line).is_some()) {
-        return vec![(1, text.to_vec())];
-    }
-    // Among the lines of a log, most are about something else; among captured messages, each is one.
-    let is_logged = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|line| from_log_line(line).is_some());
-    let is_log = lines.iter().any(|(_, line)| is_logged(line));
-    let body = |line: &[u8]| message(line).or_else(|| (!is_log).then(|| line.to_vec()));
-    lines.into_iter().filter_map(|(number, line)| Some((number, body(line)?))).collect()
-}
-
-/// JSON objects one after the other, if that is all there is.
-fn objects(text: &[u8]) -> Option<Vec<(u64, Vec<u8>)>> {
-    let mut stream = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
-    let (mut found, mut line, mut at) = (Vec::new(), 1, 0);
-    while let Some(object) = stream.next() {
-        let object = object.ok()?;
-        let begin = stream.byte_offset() - object.get().len();
-        // Each line feed begins one more piece.
-        line += text.get(at..begin)?.split(|byte| *byte == b'\n').skip(1).count() as u64;
-        at = begin;
-        found.push((line, body(object)));
-    }
-    (!found.is_empty()).then_some(found)
-}
-
-/// The message in one line, bare, captured or logged.
-fn message(line: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(line).ok()?;
-    if let Ok(object) = serde_json::from_str::<&RawValue>(text) {
-        return Some(body(object));
-    }
-    from_log_line(text).map(|json| json.as_bytes().to_vec())
-}
-
-/// The body within a capture (`exchange`, `routing_key`, `body`), or the object itself.
-fn body(object: &RawValue) -> Vec<u8> {
-    #[derive(Deserialize)]
-    struct Capture {
-        #[serde(rename = "routing_key")]
-        _routing_key: String,
-        body: String,
-    }
-    match serde_json::from_str::<Capture>(object.get()) {
-        Ok(capture) => capture.body.into_bytes(),
-        Err(_) => object.get().as_bytes().to_vec(),
-    }
+    message_in(line).map(|body| input(name, number, &body))
 }

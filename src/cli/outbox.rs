@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::config;
 use crate::record::time;
+use crate::rule::Steps;
 use crate::store::{Held, Outbox, Quarantine, Selection, State};
 use crate::text::{one_line, to_ascii_json};
 
@@ -207,9 +208,21 @@ fn show(out: &mut impl Write, found: &[Held], json: bool) -> anyhow::Result<()> 
                 writeln!(out, "{name}{}", one_line(raw.get()))?;
             }
         }
+        if let Some(steps) = &held.steps {
+            writeln!(out, "then         {}", one_line(&then(steps.get())))?;
+        }
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Where what follows a delivery goes, and how much it will see beside the event: that may be megabytes, which `--json` has.
+fn then(steps: &str) -> String {
+    let Ok(Steps { to, extras, .. }) = serde_json::from_str(steps) else { return "cannot be read".to_owned() };
+    let sizes = extras.iter().map(|(name, value)| format!("{name} ({} bytes)", value.to_string().len()));
+    let sizes: Vec<_> = sizes.collect();
+    let knows = if sizes.is_empty() { String::new() } else { format!(", with {}", sizes.join(", ")) };
+    format!("{}{knows}", to.join(", "))
 }
 
 fn list_quarantine(out: &mut impl Write, found: &[Quarantine], json: bool) -> anyhow::Result<()> {
@@ -248,4 +261,17 @@ fn show_quarantine(out: &mut impl Write, found: &[Quarantine], json: bool) -> an
         writeln!(out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_is_told_in_few_words() {
+        let steps =
+            r#"{"path":"0","message":"m","to":["http.x","log"],"extras":{"count":3,"events":["a","b"]},"event":{}}"#;
+        assert_eq!(then(steps), "http.x, log, with count (1 bytes), events (9 bytes)");
+        assert_eq!(then("{"), "cannot be read");
+    }
 }

@@ -49,8 +49,24 @@ fn tell(path: &Path, args: &Args) -> anyhow::Result<bool> {
         Ok(true)
     })?;
     if !story.messages.is_empty() {
+        let messages = story.messages.clone();
+        let mut led_to = Query::new();
+        led_to.any_of(&[(Class::Message, &messages)])?;
+        led_to.any_of(&[(Class::Type, &["delivery".to_owned(), "fired".to_owned()])])?;
+        search.each(&led_to, Order::Oldest, |_, hit, _| {
+            if hit.entry.kind_of_record == "fired" {
+                story.fired(&hit.entry);
+            } else {
+                story.settle(&hit.entry);
+            }
+            Ok(true)
+        })?;
+    }
+    if !story.together.is_empty() {
+        // They are deliveries of another's message, where that was the one that completed the count.
+        let together = search::with_followers(story.together.clone(), &search)?;
         let mut deliveries = Query::new();
-        deliveries.any_of(&[(Class::Message, &story.messages)])?.any_of(&[(Class::Type, &["delivery".to_owned()])])?;
+        deliveries.any_of(&[(Class::Delivery, &together)])?.any_of(&[(Class::Type, &["delivery".to_owned()])])?;
         search.each(&deliveries, Order::Oldest, |_, hit, _| {
             story.settle(&hit.entry);
             Ok(true)
@@ -150,7 +166,8 @@ fn print(out: &mut impl Write, story: &Story) -> io::Result<()> {
         let what = one_line(what);
         let (done, given_up) = (triggered.done, triggered.given_up);
         let times = if triggered.planned == 1 { "once".to_owned() } else { format!("{} times", triggered.planned) };
-        if what.starts_with("log,") {
+        let is_counted = what.split_once(',').is_some_and(|(to, _)| crate::rule::is_counting(to));
+        if what.starts_with("log,") || is_counted {
             writeln!(out, "  {what}  {times}")?;
         } else {
             let open = triggered.planned.saturating_sub(done + given_up);

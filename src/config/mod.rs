@@ -6,9 +6,11 @@
 //! The `config` crate lays `CADFD_*` variables over the file; the file is also parsed with positions, so that each
 //! value knows the line or the variable it came from.
 
+mod acts;
 mod admin;
 mod bound;
 mod clouds;
+mod correlation;
 mod credentials;
 mod destinations;
 mod keystone;
@@ -19,6 +21,7 @@ mod rotation;
 mod rules;
 mod secrets;
 mod section;
+mod steps;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

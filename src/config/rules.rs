@@ -5,19 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value as Json;
-
-use crate::action::{jenkins, log::LineFormat, syslog};
 use crate::event::Outcome;
-use crate::rule::{
-    Act, FileAct, Globs, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, Rule, RuleTable, SlackAct, SyslogAct,
-    Verdict, sample,
-};
-use crate::template::{Condition, Fields, JsonLeaf, Lookups, Place as Target, Template, TemplateError, nearest};
+use crate::rule::{Act, Globs, Rule, RuleTable, Step, sample};
+use crate::template::{Fields, Lookups, nearest};
 
 use super::Destination;
-use super::node::{self, Node, Place, Problems, Value};
+use super::node::{self, Node, Place, Problems};
 use super::section::Section;
+use super::steps::{self, Scope};
+use super::{acts, correlation};
 
 type Destinations = BTreeMap<String, Destination>;
 
@@ -25,18 +21,17 @@ type Destinations = BTreeMap<String, Destination>;
 struct Known<'a> {
     destinations: &'a Destinations,
     /// The fields that conditions see.
-    conditions: Fields,
-    /// The fields that templates of actions see.
-    actions: Fields,
+    fields: Fields,
+    /// The lists among the fields that templates of actions see.
+    lookups: Vec<String>,
 }
 
 impl<'a> Known<'a> {
     fn new(destinations: &'a Destinations, lookups: &Lookups) -> Self {
-        let [mut conditions, mut actions] = [sample::fields().clone(), sample::fields_of_actions()];
-        for fields in [&mut conditions, &mut actions] {
-            fields.open.extend(lookups.fields());
-        }
-        Self { destinations, conditions, actions }
+        let mut fields = sample::fields().clone();
+        let lookups: Vec<_> = lookups.fields().collect();
+        fields.open.extend(lookups.iter().cloned());
+        Self { destinations, fields, lookups }
     }
 }
 
@@ -76,7 +71,15 @@ pub(super) fn read(
         root.finish();
     }
     let table = RuleTable::new(rules).with_lookups(Arc::clone(lookups));
-    try_on_samples(&table, &sound, problems);
+    steps::try_on_samples(&table, |rule, event_type, what, error| {
+        let Some(place) = sound.get(rule) else { return };
+        let mut problems = problems.borrow_mut();
+        // Once for each mistake, not for each sample that shows it.
+        let known = |p: &node::Problem| p.place == *place && p.text.starts_with(&format!("{what}: {error} ("));
+        if !problems.0.iter().any(known) {
+            problems.add(place, format!("{what}: {error} (tried on a sample {event_type} event)"));
+        }
+    });
     table
 }
 
@@ -116,37 +119,6 @@ pub(super) fn files(dir: &Path, settings: &Section<'_>) -> Vec<PathBuf> {
     files
 }
 
-/// Tries each rule that is sound by itself on the samples it matches: a template that fails there would fail on the
-/// first real event.
-fn try_on_samples(table: &RuleTable, places: &HashMap<String, Place>, problems: &RefCell<Problems>) {
-    for event in sample::typical() {
-        let subject = table.subject(event);
-        for (rule, verdict) in table.verdicts(&subject) {
-            let Some(place) = places.get(&rule.name) else { continue };
-            let say = |what: &str, error: &dyn std::fmt::Display| {
-                let text = format!("{what}: {error} (tried on a sample {} event)", event.event_type);
-                let mut problems = problems.borrow_mut();
-                // Once for each mistake, not for each sample that shows it.
-                let known = |p: &node::Problem| p.place == *place && p.text.starts_with(&format!("{what}: {error} ("));
-                if !problems.0.iter().any(known) {
-                    problems.add(place, text);
-                }
-            };
-            match verdict {
-                Verdict::Failed(error) => say("`when`", &error),
-                Verdict::Matches => {
-                    for act in &rule.actions {
-                        if let Err(error) = act.attempt(&subject, &rule.name) {
-                            say(act.to(), &error);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
 struct Reader<'a> {
     known: &'a Known<'a>,
     section: &'a Section<'a>,
@@ -164,7 +136,7 @@ impl Reader<'_> {
                 None
             }
         };
-        let when = section.text("when").and_then(|source| self.condition(&source));
+        let when = steps::condition(section, &self.known.fields);
         let outcome =
             section.strings("outcome").map(|words| words.iter().filter_map(|word| self.outcome(word)).collect());
         if outcome.as_ref().is_some_and(Vec::is_empty)
@@ -174,28 +146,15 @@ impl Reader<'_> {
         }
         let is_final = section.boolean("final", false);
         let enabled = section.boolean("enabled", true);
-        let actions = self.actions();
+        let correlation = correlation::read(section);
+        let scope = Scope::new(&self.known.lookups, correlation.as_ref());
+        let actions = self.actions(section, &scope);
         let silent =
             ["log", "jenkins", "slack", "http", "file", "syslog"].iter().all(|kind| section.get(kind).is_none());
         if silent && !is_final && enabled {
             section.problem("this rule does nothing: it has no action, such as [[rule.log]], and is not `final`");
         }
-        Some(Rule { name: name?, event_type: event_type?, outcome, when, is_final, enabled, actions })
-    }
-
-    fn condition(&self, source: &str) -> Option<Condition> {
-        match Condition::compile(source) {
-            Ok(condition) => {
-                for mistake in condition.mistakes(&self.known.conditions) {
-                    self.section.problem_at("when", format!("`when`: {mistake}"));
-                }
-                Some(condition)
-            }
-            Err(error) => {
-                self.section.problem_at("when", format!("`when`: {error}"));
-                None
-            }
-        }
+        Some(Rule { name: name?, event_type: event_type?, outcome, when, is_final, enabled, correlation, actions })
     }
 
     fn outcome(&self, word: &str) -> Option<Outcome> {
@@ -209,29 +168,27 @@ impl Reader<'_> {
     }
 
     /// The actions in the order they were written, whatever their kinds.
-    fn actions(&self) -> Vec<Act> {
-        let mut actions: Vec<(Place, Act)> = Vec::new();
+    fn actions(&self, within: &Section<'_>, scope: &Scope) -> Vec<Step> {
+        let mut actions: Vec<(Place, Step)> = Vec::new();
         let mut add = |kind: &str, read: &dyn Fn(&Section<'_>) -> Option<Act>| {
-            for section in self.section.tables(kind, &format!("[[rule.{kind}]]")) {
+            for section in within.tables(kind, &format!("[[{}.{kind}]]", within.path())) {
                 if let Some(act) = read(&section) {
-                    for (key, mistakes) in act.mistakes(&self.known.actions) {
-                        for mistake in mistakes {
-                            section.problem_at(key, format!("`{key}`: {mistake}"));
-                        }
-                    }
-                    actions.push((section.place().clone(), act));
+                    mistakes(&section, &act, scope);
+                    let mut step = Step::from(act);
+                    steps::finish(&section, &mut step, scope, |then, below| self.actions(then, below));
+                    actions.push((section.place().clone(), step));
                     section.finish();
                 }
             }
         };
-        add("log", &|section| Some(Act::Log(log(section)?)));
-        add("jenkins", &|section| Some(Act::Jenkins(jenkins(section, self.to(section, "jenkins")?)?)));
-        add("slack", &|section| Some(Act::Slack(slack(section, self.to(section, "slack")?))));
-        add("http", &|section| Some(Act::Http(http(section, self.to(section, "http")?))));
-        add("file", &|section| Some(Act::File(file(section, self.to(section, "file")?))));
-        add("syslog", &|section| Some(Act::Syslog(syslog(section, self.to(section, "syslog")?))));
+        add("log", &|section| Some(Act::Log(acts::log(section)?)));
+        add("jenkins", &|section| Some(Act::Jenkins(acts::jenkins(section, self.to(section, "jenkins")?)?)));
+        add("slack", &|section| Some(Act::Slack(acts::slack(section, self.to(section, "slack")?))));
+        add("http", &|section| Some(Act::Http(acts::http(section, self.to(section, "http")?))));
+        add("file", &|section| Some(Act::File(acts::file(section, self.to(section, "file")?))));
+        add("syslog", &|section| Some(Act::Syslog(acts::syslog(section, self.to(section, "syslog")?))));
         actions.sort_by(|a, b| a.0.cmp(&b.0));
-        actions.into_iter().map(|(_, act)| act).collect()
+        actions.into_iter().map(|(_, step)| step).collect()
     }
 
     /// The destination's full name. Without `to` it is the only one of its kind.
@@ -245,7 +202,7 @@ impl Reader<'_> {
             if section.get("to").is_none() {
                 let hint =
                     if known.is_empty() { format!("write a [{kind}.…] table first") } else { known.join(", ") };
-                section.problem(format!("`to` is missing in [[rule.{kind}]]: which destination? ({hint})"));
+                section.problem(format!("`to` is missing in [[{}]]: which destination? ({hint})", section.path()));
             }
             return None;
         };
@@ -258,131 +215,11 @@ impl Reader<'_> {
     }
 }
 
-fn log(section: &Section<'_>) -> Option<LogAct> {
-    let formats = [("readable", LineFormat::Readable), ("logfmt", LineFormat::Logfmt), ("json", LineFormat::Json)];
-    let format = section.choice("format", &formats, LineFormat::Readable);
-    if section.get("text").is_none() {
-        return Some(LogAct::Format(format));
-    }
-    if section.get("format").is_some() {
-        section.problem_at("format", "`format` and `text` are two ways to write the line; one of them must go");
-    }
-    template(section, "text", Target::Text).map(LogAct::Template)
-}
-
-fn jenkins(section: &Section<'_>, to: String) -> Option<JenkinsAct> {
-    let job = section.required("job");
-    if let Some(job) = &job
-        && let Err(error) = jenkins::job_path(job)
-    {
-        section.problem_at("job", format!("`job`: {error}"));
-    }
-    let waits = [("start", jenkins::Wait::Start), ("result", jenkins::Wait::Result)];
-    let wait = section.choice("wait", &waits, jenkins::Wait::Start);
-    let parameters = templates(section, "parameters");
-    Some(JenkinsAct { to, job: job?, parameters, wait })
-}
-
-fn slack(section: &Section<'_>, to: String) -> SlackAct {
-    let blocks = section.get("blocks").map(|node| json(section, "blocks", node, Target::Slack));
-    if let Some(node) = section.get("blocks")
-        && !matches!(node.value, Value::Array(_))
-    {
-        section.problem_at("blocks", format!("`blocks`: expected an array of blocks, found {}", node.value.kind()));
-    }
-    SlackAct { to, text: template(section, "text", Target::Slack), blocks }
-}
-
-fn http(section: &Section<'_>, to: String) -> HttpAct {
-    let written: Vec<_> = ["json", "form", "body"].into_iter().filter(|key| section.get(key).is_some()).collect();
-    if let [one, another, ..] = written.as_slice() {
-        section.problem_at(another, format!("`{one}` and `{another}` are two bodies; one of them must go"));
-    }
-    let body = match (section.get("json"), section.get("form")) {
-        (Some(node), _) => HttpBody::Json(json(section, "json", node, Target::Parameter)),
-        (None, Some(_)) => HttpBody::Form(templates(section, "form")),
-        (None, None) if section.choice("body", &[("event", true), ("none", false)], true) => HttpBody::Event,
-        (None, None) => HttpBody::None,
-    };
-    let (path, query) = (template(section, "path", Target::Path), templates(section, "query"));
-    HttpAct { to, path, query, body }
-}
-
-fn file(section: &Section<'_>, to: String) -> FileAct {
-    FileAct { to, line: template(section, "line", Target::Text) }
-}
-
-fn syslog(section: &Section<'_>, to: String) -> SyslogAct {
-    let facility =
-        section.get("facility").map(|_| section.choice("facility", &syslog::Facility::ALL, syslog::Facility::AUTHPRIV));
-    let severity =
-        section.get("severity").map(|_| section.choice("severity", &syslog::Severity::ALL, syslog::Severity::Info));
-    let data = section
-        .get("data")
-        .map(|_| section.entries("data").into_iter().filter_map(|entry| datum(section, entry)).collect());
-    SyslogAct { to, text: template(section, "text", Target::Text), data, facility, severity }
-}
-
-/// A name and a template of structured data.
-fn datum(section: &Section<'_>, (name, node): (&str, &Node)) -> Option<(String, JsonLeaf)> {
-    if let Err(error) = syslog::check_name(name) {
-        section.problem_at("data", format!("`data`: {error}"));
-    }
-    let source = source(section, "data", name, node)?;
-    let leaf = JsonLeaf::compile(&source, Target::Parameter);
-    let leaf = leaf.map_err(|error| TemplateError::new(&format!("{name}: {error}")));
-    Some((name.to_owned(), compiled(section, "data", leaf)?))
-}
-
-fn template(section: &Section<'_>, key: &str, target: Target) -> Option<Template> {
-    let source = section.text(key)?;
-    compiled(section, key, Template::compile(&source, target))
-}
-
-fn compiled<T>(section: &Section<'_>, key: &str, result: Result<T, TemplateError>) -> Option<T> {
-    result.map_err(|error| section.problem_at(key, format!("`{key}`: {error}"))).ok()
-}
-
-/// A table of names and templates, such as `parameters`.
-fn templates(section: &Section<'_>, key: &str) -> Vec<(String, Template)> {
-    let read = |(name, node): (&str, &Node)| {
-        let source = source(section, key, name, node)?;
-        let template = Template::compile(&source, Target::Parameter);
-        let template = template.map_err(|error| TemplateError::new(&format!("{name}: {error}")));
-        Some((name.to_owned(), compiled(section, key, template)?))
-    };
-    section.entries(key).into_iter().filter_map(read).collect()
-}
-
-/// What was written for a template. Numbers and booleans are their own text.
-fn source(section: &Section<'_>, key: &str, name: &str, node: &Node) -> Option<String> {
-    Some(match &node.value {
-        Value::String(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        Value::Boolean(yes) => yes.to_string(),
-        other => {
-            section.problem_at(key, format!("`{key}`: {name}: expected a string, found {}", other.kind()));
-            return None;
-        }
-    })
-}
-
-fn json(section: &Section<'_>, key: &str, node: &Node, target: Target) -> JsonTemplate {
-    match &node.value {
-        Value::Table(entries) => {
-            let entries = entries.iter().map(|(name, node)| (name.clone(), json(section, key, node, target)));
-            JsonTemplate::Object(entries.collect())
-        }
-        Value::Array(items) => JsonTemplate::Array(items.iter().map(|node| json(section, key, node, target)).collect()),
-        Value::String(source) => compiled(section, key, JsonLeaf::compile(source, target))
-            .map_or(JsonTemplate::Fixed(Json::Null), JsonTemplate::Leaf),
-        Value::Integer(number) => JsonTemplate::Fixed((*number).into()),
-        Value::Float(number) => JsonTemplate::Fixed((*number).into()),
-        Value::Boolean(yes) => JsonTemplate::Fixed((*yes).into()),
-        Value::Other(kind) => {
-            section.problem_at(key, format!("`{key}`: JSON has no {kind}; write it as a string"));
-            JsonTemplate::Fixed(Json::Null)
+/// Says which names in an action's templates do not exist.
+fn mistakes(section: &Section<'_>, act: &Act, scope: &Scope) {
+    for (key, mistakes) in act.mistakes(scope.of_actions()) {
+        for mistake in mistakes {
+            section.problem_at(key, format!("`{key}`: {mistake}"));
         }
     }
 }

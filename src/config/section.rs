@@ -44,8 +44,18 @@ impl<'a> Section<'a> {
         section
     }
 
+    /// What messages call it, without its brackets.
+    pub(super) fn path(&self) -> String {
+        self.name.replace(['[', ']'], "")
+    }
+
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// How messages call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn problem(&self, text: impl Into<String>) {
@@ -275,7 +285,11 @@ impl<'a> Section<'a> {
 
     /// The table below `key`; an empty one where it is not written.
     pub(super) fn table(&self, key: &str) -> Section<'a> {
-        let name = if self.name.is_empty() { format!("[{key}]") } else { format!("{}.{key}", self.name) };
+        let name = match self.name.strip_suffix(']') {
+            None => format!("[{key}]"),
+            Some(inner) if inner.ends_with(']') => format!("{}.{key}", self.name),
+            Some(inner) => format!("{inner}.{key}]"),
+        };
         match self.get(key) {
             Some(node) => Section::new(node, &name, self.problems),
             None => Section {
@@ -325,6 +339,13 @@ impl<'a> Section<'a> {
                 Vec::new()
             }
         }
+    }
+
+    /// The tables within a table whose keys are the writer's own, such as `capture`.
+    pub(super) fn inner_tables(&self, key: &str) -> Vec<(&'a str, Section<'a>)> {
+        let table =
+            |(name, node): (&'a str, &'a Node)| (name, Section::new(node, &format!("{key}.{name}"), self.problems));
+        self.entries(key).into_iter().map(table).collect()
     }
 
     /// Notes the keys that nobody asked for.

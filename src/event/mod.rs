@@ -9,6 +9,7 @@
 
 mod basic;
 mod cadf;
+mod captured;
 mod envelope;
 mod generic;
 mod kind;
@@ -24,14 +25,16 @@ mod view;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Map;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, signed_text};
+pub use captured::{message_in, messages_in};
 use envelope::Inner;
 pub use log_line::{from_log_line, is_told_in};
 pub use payload::Payload;
-pub use recorded::of_record;
+pub use recorded::{of_record, of_view};
 pub use unreadable::Unreadable;
 pub use view::{
     Assignment, Change, Event, Federation, Format, Initiator, KEYS, Member, Origin, Outcome, Reason, Reference,
@@ -151,11 +154,42 @@ pub fn of_checkpoint(checkpoint: &Checkpoint) -> Event {
     let mut event = blank(format!("checkpoint:{seq}:{prev}"), CHECKPOINT.to_owned());
     event.outcome = Outcome::Success;
     event.timestamp = Some(*at);
-    event.payload = serde_json::value::to_raw_value(&payload)
-        .ok()
-        .and_then(|raw| Payload::of(&raw, "the checkpoint").ok())
-        .unwrap_or_else(Payload::null);
+    event.payload = own_payload(&payload);
     event
+}
+
+/// The same without its payload and context, where those are too large to be kept with it.
+#[must_use]
+pub fn slim(event: &Event) -> Event {
+    Event { payload: Payload::null(), context: Map::new(), ..event.clone() }
+}
+
+/// The types of [`of_silence`]: it has begun, and it has ended.
+pub const SILENCE: [&str; 2] = ["cadfd.silence.begun", "cadfd.silence.ended"];
+
+/// That a rule's events stayed away, or came again: what the actions of a rule with `absent` are given. `came` is the
+/// message and the type of the event that ended it. A silence that begins is told as a failure. The payload has the rule,
+/// `since` and `until` when, and of what came `message_id` and `event_type`.
+#[must_use]
+pub fn of_silence(rule: &str, since: Timestamp, until: Timestamp, came: Option<(&str, &str)>) -> Event {
+    let [begun, ended] = SILENCE;
+    let (event_type, outcome) = if came.is_none() { (begun, Outcome::Failure) } else { (ended, Outcome::Success) };
+    let (message_id, what) = came.unzip();
+    let payload = serde_json::json!({
+        "rule": rule, "since": crate::record::time(since), "until": crate::record::time(until),
+        "message_id": message_id, "event_type": what,
+    });
+    let mut event = blank(format!("silence:{}:{rule}", crate::record::time(until)), event_type.to_owned());
+    event.outcome = outcome;
+    event.timestamp = Some(until);
+    event.resource.name = Some(rule.to_owned());
+    event.payload = own_payload(&payload);
+    event
+}
+
+fn own_payload(payload: &serde_json::Value) -> Payload {
+    let raw = serde_json::value::to_raw_value(payload).ok();
+    raw.and_then(|raw| Payload::of(&raw, "the payload").ok()).unwrap_or_else(Payload::null)
 }
 
 /// Reads the payload, in whatever format it is told, into the event.

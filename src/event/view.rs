@@ -80,7 +80,7 @@ pub enum Outcome {
 }
 
 /// How the payload was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A CADF event (DMTF DSP0262), as pyCADF builds it.

@@ -76,6 +76,7 @@ impl Collector {
         match &entry {
             Entry::Event(event) => self.event(event, written),
             Entry::Replay(replay) if replay.at < self.span.until => self.triggered.replay(replay),
+            Entry::Fired(fired) if fired.at < self.span.until => self.triggered.plan(&fired.planned, fired.at),
             Entry::Delivery(delivery) if delivery.at < self.span.until => self.triggered.settle(delivery),
             _ => {}
         }

@@ -89,7 +89,7 @@ impl Gaps {
             Entry::Quarantine(message) => self.quarantine(message),
             Entry::Dropped(dropped) => self.drop(dropped),
             Entry::Removed(removed) => self.remove(removed),
-            Entry::Event(_) | Entry::Replay(_) | Entry::Delivery(_) | Entry::Other => {}
+            Entry::Event(_) | Entry::Replay(_) | Entry::Fired(_) | Entry::Delivery(_) | Entry::Other => {}
         }
         self.last = self.last.max(entry.at());
     }

@@ -25,6 +25,7 @@ pub(super) struct Unreadable;
 pub(super) enum Entry {
     Event(Box<Event>),
     Replay(Replay),
+    Fired(Fired),
     Delivery(Delivery),
     Quarantine(Quarantine),
     Start(Start),
@@ -134,6 +135,14 @@ pub(super) struct Replay {
     pub(super) planned: Vec<Planned>,
 }
 
+/// A rule that looks at more than one event has seen what it looks for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Fired {
+    pub(super) at: Timestamp,
+    #[serde(default)]
+    pub(super) planned: Vec<Planned>,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Delivery {
     pub(super) at: Timestamp,
@@ -148,6 +157,8 @@ pub(super) struct Delivery {
     pub(super) reason: Option<String>,
     #[serde(default)]
     pub(super) detail: Option<Map<String, Value>>,
+    #[serde(default)]
+    pub(super) planned: Vec<Planned>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -242,6 +253,7 @@ impl Entry {
         match self {
             Self::Event(it) => it.received.or(it.timestamp),
             Self::Replay(it) => Some(it.at),
+            Self::Fired(it) => Some(it.at),
             Self::Delivery(it) => Some(it.at),
             Self::Quarantine(it) => Some(it.received),
             Self::Start(it) => Some(it.at),
@@ -268,6 +280,7 @@ pub(super) fn read(line: &[u8]) -> Result<Entry, Unreadable> {
     Ok(match &*kind {
         "event" => Entry::Event(parsed(line)?),
         "replay" => Entry::Replay(parsed(line)?),
+        "fired" => Entry::Fired(parsed(line)?),
         "delivery" => Entry::Delivery(parsed(line)?),
         "quarantine" => Entry::Quarantine(parsed(line)?),
         "start" => Entry::Start(parsed(line)?),

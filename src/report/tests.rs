@@ -376,6 +376,33 @@ fn no_more_is_done_than_was_triggered() {
 }
 
 #[test]
+fn what_follows_a_delivery_is_counted_with_what_triggered_it() {
+    let mut trail = Trail::new();
+    let planned = |to: &str, id: &str| json!([{"rule": "r", "to": to, "delivery": id}]);
+    let told = json!({"planned": planned("http.x", "d1")});
+    let of = trail.event("2026-11-21T07:01:00Z", "identity.user.deleted", "success", &told);
+    let own = "cadfd.checkpoint.created";
+    for (id, event_type, to, then) in [
+        ("d1", "x", "http.x", planned("http.y", "d2")),
+        ("d2", "x", "http.y", planned("http.z", "d3")),
+        ("c1", own, "http.x", planned("http.y", "c2")),
+        ("c2", own, "http.y", json!([])),
+    ] {
+        trail.push(
+            "delivery",
+            &json!({"at": "2026-11-21T07:03:00Z", "delivery": id, "event_seq": of, "message_id": "m0", "planned": then,
+            "event_type": event_type, "rule": "r", "destination": to, "outcome": "done", "attempts": 1}),
+        );
+    }
+    let mut found = rows(&trail.report(9), "triggered", 0);
+    found.sort();
+    assert_eq!(
+        found,
+        ["r | http.x | 2 | 2 | 0 | 0 | 0 | ", "r | http.y | 2 | 2 | 0 | 0 | 0 | ", "r | http.z | 1 | 0 | 0 | 1 | 0 | "]
+    );
+}
+
+#[test]
 fn what_was_added_by_hand_is_said() {
     let mut trail = Trail::new();
     let imported = json!({"source": null, "imported": {"from": "keystone.log:17", "at": "2026-11-21T07:30:00Z"}});
@@ -445,4 +472,26 @@ fn a_table_in_markdown_has_as_many_cells_as_columns() {
             assert_eq!(cells(line), columns, "{line}");
         }
     }
+}
+
+#[test]
+fn what_was_counted_leads_to_what_fired() {
+    let mut trail = Trail::new();
+    let counted = json!({"planned": [{"rule": "r", "to": "threshold"}]});
+    for minute in 1..4 {
+        trail.event(&format!("2026-11-21T07:0{minute}:00Z"), "identity.authenticate", "failure", &counted);
+    }
+    let planned = json!([{"rule": "r", "to": "slack.ops", "delivery": "d1"}]);
+    let of = trail
+        .push("fired", &json!({"at": "2026-11-21T07:03:00Z", "rule": "r", "cause": "threshold", "planned": planned}));
+    trail.push(
+        "delivery",
+        &json!({"at": "2026-11-21T07:04:00Z", "delivery": "d1", "event_seq": of, "message_id": "m0",
+        "event_type": "cadfd.silence.begun", "rule": "r", "destination": "slack.ops", "outcome": "done", "attempts": 1}),
+    );
+    let report = trail.report(9);
+    assert_eq!(
+        rows(&report, "triggered", 0),
+        ["r | slack.ops | 1 | 1 | 0 | 0 | 0 | ", "r | threshold | 3 | – | – | – | 0 | "]
+    );
 }

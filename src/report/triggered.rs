@@ -12,7 +12,8 @@ use super::changes::more;
 use super::line::{Delivery, Planned, Replay};
 use super::page::{Cell, Section, Table, clipped, counted, grouped};
 use super::span::Span;
-use crate::event::OWN;
+use crate::event::CHECKPOINT;
+use crate::rule::is_counting;
 
 /// Pairs of rule and destination that are told apart; the settings have fewer.
 const PAIRS: usize = 5_000;
@@ -126,13 +127,15 @@ impl Triggered {
 
     /// Takes an outcome from before the end of the span.
     pub(super) fn settle(&mut self, delivery: &Delivery) {
-        self.open.remove(delivery.id.as_str());
+        let was_told = self.open.remove(delivery.id.as_str()).is_some();
+        // What follows it.
+        self.plan(&delivery.planned, delivery.at);
         if !self.span.holds(delivery.at) {
             return;
         }
         let done = delivery.outcome == "done";
-        // What cadfd itself tells, such as a checkpoint, has no record that says what it planned.
-        let is_own = delivery.event_type.starts_with(OWN);
+        // A checkpoint's record does not say what it planned; what follows that is told.
+        let is_own = delivery.event_type == CHECKPOINT && !was_told;
         self.planned += u64::from(is_own);
         self.done += u64::from(done);
         self.given_up += u64::from(!done);
@@ -203,7 +206,8 @@ impl Triggered {
         pairs.sort_by(|a, b| (&a.rule, &a.to).cmp(&(&b.rule, &b.to)));
         let mut row = |pair: &Pair, waiting: u64| {
             // A line on standard output is done with its record; nothing is told of it afterwards.
-            let line = pair.to == "log";
+            // Nor where an event was only counted.
+            let line = pair.to == "log" || is_counting(&pair.to);
             let or_none = |cell| if line { Cell::text("–") } else { cell };
             let results =
                 pair.results.iter().map(|(result, count)| format!("{result}\u{a0}×\u{a0}{}", grouped(*count)));

@@ -6,7 +6,8 @@ use minijinja::Value as Field;
 use serde_json::{Map, Value};
 
 use super::{Subject, SyslogAct};
-use crate::action::log::{self, LineFormat};
+use crate::action::capture::Capture;
+use crate::action::log::LineFormat;
 use crate::action::{Request, file, http, jenkins, slack};
 use crate::template::{Fields, JsonLeaf, Template, TemplateError, View};
 use crate::text::one_line;
@@ -48,6 +49,8 @@ pub struct JenkinsAct {
     pub parameters: Vec<(String, Template)>,
     /// How far the build is followed.
     pub wait: jenkins::Wait,
+    /// What is taken from what became of it.
+    pub capture: Vec<Capture>,
 }
 
 /// `[[rule.slack]]`
@@ -72,6 +75,8 @@ pub struct HttpAct {
     pub query: Vec<(String, Template)>,
     /// What is sent.
     pub body: HttpBody,
+    /// What is taken from the answer.
+    pub capture: Vec<Capture>,
 }
 
 /// `[[rule.file]]`
@@ -142,7 +147,7 @@ impl LogAct {
     /// When the template fails.
     pub fn line(&self, subject: &Subject<'_>, colour: bool) -> Result<String, TemplateError> {
         match self {
-            Self::Format(format) => Ok(log::line(subject.event(), *format, colour)),
+            Self::Format(format) => Ok(subject.line(*format, colour)),
             Self::Template(template) => Ok(one_line(&template.render(subject.view())?).into_owned()),
         }
     }
@@ -162,6 +167,16 @@ impl Act {
         }
     }
 
+    /// What it takes from the answer.
+    #[must_use]
+    pub fn capture(&self) -> &[Capture] {
+        match self {
+            Self::Jenkins(act) => &act.capture,
+            Self::Http(act) => &act.capture,
+            _ => &[],
+        }
+    }
+
     /// The request as it would be sent for `subject`.
     ///
     /// # Errors
@@ -172,12 +187,13 @@ impl Act {
             Self::Log(_) => Err(TemplateError::new("a log line is no request")),
             Self::Jenkins(act) => {
                 let parameters = render_all(&act.parameters, &view())?;
-                Ok(Request::Jenkins(jenkins::Request { job: act.job.clone(), parameters, wait: act.wait }))
+                let (job, capture) = (act.job.clone(), act.capture.clone());
+                Ok(Request::Jenkins(jenkins::Request { job, parameters, wait: act.wait, capture }))
             }
             Self::Slack(act) => {
                 let text = match &act.text {
                     Some(text) => text.render(&view())?,
-                    None => slack::unformatted(&log::line(subject.event(), LineFormat::Readable, false)),
+                    None => slack::unformatted(&subject.line(LineFormat::Readable, false)),
                 };
                 let blocks = act.blocks.as_ref().map(|blocks| blocks.render(&view())).transpose()?;
                 Ok(Request::Slack(slack::fit(slack::Request { text, blocks })))
@@ -187,18 +203,20 @@ impl Act {
                 if let Some(Err(error)) = path.as_deref().map(http::check_path) {
                     return Err(TemplateError::new(&format!("the path {error}")));
                 }
+                let whole = || subject.json().map_err(|error| TemplateError::new(&error.to_string()));
                 let body = match &act.body {
-                    HttpBody::Event => http::Body::Json(event_json(subject)?),
+                    HttpBody::Event => http::Body::Json(whole()?),
                     HttpBody::None => http::Body::None,
                     HttpBody::Json(json) => http::Body::Json(json.render(&view())?),
                     HttpBody::Form(fields) => http::Body::Form(render_all(fields, &view())?),
                 };
-                Ok(Request::Http(http::Request { path, query: render_all(&act.query, &view())?, body }))
+                let (query, capture) = (render_all(&act.query, &view())?, act.capture.clone());
+                Ok(Request::Http(http::Request { path, query, body, capture }))
             }
             Self::File(act) => {
                 let line = match &act.line {
                     Some(line) => one_line(&line.render(&view())?).into_owned(),
-                    None => log::line(subject.event(), LineFormat::Json, false),
+                    None => subject.line(LineFormat::Json, false),
                 };
                 Ok(Request::File(file::Request { line }))
             }
@@ -217,7 +235,10 @@ impl Act {
         };
         let mut found = BTreeMap::new();
         match self {
-            Self::Log(LogAct::Format(_)) | Self::File(_) => {}
+            Self::Log(LogAct::Format(_)) => {}
+            Self::File(act) => {
+                found.insert("line", act.line.iter().flat_map(|line| line.mistakes(fields)).collect());
+            }
             Self::Syslog(act) => act.mistakes(fields, &mut found),
             Self::Log(LogAct::Template(text)) => drop(found.insert("text", text.mistakes(fields))),
             Self::Jenkins(act) => drop(found.insert("parameters", all(&act.parameters))),
@@ -235,9 +256,6 @@ impl Act {
                 }
             }
         }
-        if let Self::File(FileAct { line: Some(line), .. }) = self {
-            found.insert("line", line.mistakes(fields));
-        }
         found.retain(|_, mistakes: &mut Vec<String>| !mistakes.is_empty());
         found
     }
@@ -252,10 +270,6 @@ impl Act {
             act => act.request(subject, rule, "0123456789abcdef0123456789abcdef").map(drop),
         }
     }
-}
-
-fn event_json(subject: &Subject<'_>) -> Result<Value, TemplateError> {
-    serde_json::to_value(subject.event().structured()).map_err(|error| TemplateError::new(&error.to_string()))
 }
 
 fn render_all(templates: &[(String, Template)], view: &View) -> Result<Vec<(String, String)>, TemplateError> {

@@ -4,8 +4,11 @@
 //! rule is looked at only for event types that its globs match, however many rules there are.
 
 mod act;
+mod correlation;
+mod followers;
 mod matcher;
 pub mod sample;
+mod steps;
 mod syslog;
 
 use std::cell::OnceCell;
@@ -13,16 +16,23 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
+pub use correlation::{Absent, Correlation, Counted, Group, SILENCE_CAUSES, Threshold, Together, silence};
+pub use followers::{Follower, Made};
 pub use matcher::{GlobError, Globs};
+pub use steps::{DEEPEST, PlannedIds, Step, Steps};
 pub use syslog::SyslogAct;
 
 use crate::action::Request;
+use crate::action::log::{self, LineFormat};
 use crate::event::{Event, Outcome};
 use crate::record::Planned;
 use crate::template::{Condition, Lookups, View};
+use crate::text::to_ascii_json;
+use steps::Planner;
 
 /// Event types whose matching rules are remembered; a stranger cannot choose them, a strange service could.
 const REMEMBERED_TYPES: usize = 4096;
@@ -42,8 +52,10 @@ pub struct Rule {
     pub is_final: bool,
     /// Whether it is in force.
     pub enabled: bool,
+    /// How it looks at more than one event; without, each event that it applies to is one for itself.
+    pub correlation: Option<Correlation>,
     /// What is done.
-    pub actions: Vec<Act>,
+    pub actions: Vec<Step>,
 }
 
 /// Why a rule applies to an event, or why it does not.
@@ -65,10 +77,14 @@ pub enum Verdict {
     AfterFinal(String),
 }
 
+/// Top-level fields that what is planned has beside the event's own, such as the other events of a group.
+pub type Extras = Map<String, Value>;
+
 /// An event on its way through the rules: its view is made once, and only if a rule asks for it.
 pub struct Subject<'a> {
     event: &'a Arc<Event>,
     lookups: Option<&'a Arc<Lookups>>,
+    extras: Extras,
     view: OnceCell<View>,
 }
 
@@ -76,7 +92,19 @@ impl<'a> Subject<'a> {
     /// Wraps an event, without the lists that rules may look into: [`RuleTable::subject`] has them.
     #[must_use]
     pub fn new(event: &'a Arc<Event>) -> Self {
-        Self { event, lookups: None, view: OnceCell::new() }
+        Self::with(event, Extras::new())
+    }
+
+    /// Wraps an event; `extras` stand beside its own fields in the view, and win over them.
+    #[must_use]
+    pub fn with(event: &'a Arc<Event>, extras: Extras) -> Self {
+        Self { event, lookups: None, extras, view: OnceCell::new() }
+    }
+
+    /// What stands beside the event's own fields.
+    #[must_use]
+    pub fn extras(&self) -> &Extras {
+        &self.extras
     }
 
     /// The event.
@@ -85,16 +113,59 @@ impl<'a> Subject<'a> {
         self.event
     }
 
+    /// The same, to be shared.
+    #[must_use]
+    pub fn shared(&self) -> &'a Arc<Event> {
+        self.event
+    }
+
     /// What conditions and templates see.
     pub fn view(&self) -> &View {
-        self.view.get_or_init(|| match self.lookups {
+        let view = || match self.lookups {
             Some(lookups) => View::with_lookups(self.event, lookups),
             None => View::new(self.event),
-        })
+        };
+        self.view.get_or_init(|| view().over(&self.extras))
+    }
+
+    /// The event as one line, without its end; for one of several, how many more there are, and as JSON all the extras.
+    #[must_use]
+    pub fn line(&self, format: LineFormat, colour: bool) -> String {
+        let line = log::line(self.event, format, colour);
+        let count = self.extras.get("count").and_then(Value::as_u64).filter(|count| *count > 1);
+        match (format, count) {
+            (LineFormat::Json, _) if !self.extras.is_empty() => {
+                let json = self.json().ok().and_then(|json| to_ascii_json(&json).ok());
+                json.and_then(|json| String::from_utf8(json).ok()).unwrap_or(line)
+            }
+            (LineFormat::Readable, Some(count)) => format!("{line} and {} more", count - 1),
+            (LineFormat::Logfmt, Some(count)) => format!("{line} count={count}"),
+            _ => line,
+        }
+    }
+
+    /// The normalised event as JSON, with the extras.
+    ///
+    /// # Errors
+    /// When it cannot be serialized, which an event can.
+    pub fn json(&self) -> serde_json::Result<Value> {
+        let mut json = serde_json::to_value(self.event.structured())?;
+        if let Value::Object(fields) = &mut json {
+            fields.extend(self.extras.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        Ok(json)
     }
 }
 
 impl Rule {
+    /// What its actions come to, given a subject that is more than an event that came in; `id` tells it from others.
+    #[must_use]
+    pub fn plan(&self, subject: &Subject<'_>, id: &str, colour: bool) -> Plan<'_> {
+        let mut plan = Plan::default();
+        plan_rule(self, subject, id, colour, &mut plan);
+        plan
+    }
+
     /// Whether it applies, the event type aside.
     fn verdict(&self, subject: &Subject<'_>) -> Verdict {
         if !self.enabled {
@@ -109,6 +180,23 @@ impl Rule {
             Some(Err(error)) => Verdict::Failed(error.to_string()),
         }
     }
+
+    /// Why it does not apply, in words; `None` where it does.
+    #[must_use]
+    pub fn why_not(&self, verdict: &Verdict) -> Option<String> {
+        Some(match verdict {
+            Verdict::Matches => return None,
+            Verdict::Disabled => "enabled = false".to_owned(),
+            Verdict::EventType => "event_type does not match".to_owned(),
+            Verdict::Outcome => {
+                let wanted = self.outcome.iter().flatten().map(|outcome| outcome.as_str()).collect::<Vec<_>>();
+                format!("outcome is not {}", wanted.join(" or "))
+            }
+            Verdict::When => format!("`{}` is not true", self.when.as_ref().map_or("when", |when| when.source())),
+            Verdict::Failed(error) => format!("`when` cannot be evaluated: {error}"),
+            Verdict::AfterFinal(name) => format!("the rule {name:?} before it matched and is final"),
+        })
+    }
 }
 
 /// A delivery as it was planned.
@@ -122,6 +210,8 @@ pub struct PlannedDelivery {
     pub rule: String,
     /// The rendered request, or why it could not be rendered.
     pub request: Result<Request, String>,
+    /// Where something follows it: what is needed to plan that, as the outbox keeps it (see [`Steps`]).
+    pub steps: Option<String>,
 }
 
 /// What is to be done about one event.
@@ -133,6 +223,8 @@ pub struct Plan<'a> {
     pub deliveries: Vec<PlannedDelivery>,
     /// For standard output: lines with their ends.
     pub log: Option<String>,
+    /// For rules that look at more than one event.
+    pub counted: Vec<Counted<'a>>,
 }
 
 /// All rules, in order.
@@ -156,10 +248,22 @@ impl RuleTable {
         Self { lookups, ..self }
     }
 
+    /// The lists that conditions and templates look into.
+    #[must_use]
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
     /// An event, for these rules.
     #[must_use]
     pub fn subject<'a>(&'a self, event: &'a Arc<Event>) -> Subject<'a> {
-        Subject { event, lookups: Some(&self.lookups), view: OnceCell::new() }
+        self.subject_with(event, Extras::new())
+    }
+
+    /// An event with further fields, for these rules.
+    #[must_use]
+    pub fn subject_with<'a>(&'a self, event: &'a Arc<Event>, extras: Extras) -> Subject<'a> {
+        Subject { event, lookups: Some(&self.lookups), extras, view: OnceCell::new() }
     }
 
     /// How many rules it has.
@@ -195,10 +299,13 @@ impl RuleTable {
     }
 
     /// What is to be done about an event once more: the deliveries' ids are those of this run, so that whoever receives
-    /// them does not take them for a repeat of the first ones.
+    /// them does not take them for a repeat of the first ones. Nothing is counted again.
     #[must_use]
     pub fn plan_again(&self, event: &Arc<Event>, run: &str, colour: bool) -> Plan<'_> {
-        self.plan_as(event, &again(run, &event.message_id), colour)
+        let mut plan = self.plan_as(event, &again(run, &event.message_id), colour);
+        plan.planned.retain(|planned| !is_counting(planned.to));
+        plan.counted.clear();
+        plan
     }
 
     fn plan_as(&self, event: &Arc<Event>, id: &str, colour: bool) -> Plan<'_> {
@@ -207,7 +314,10 @@ impl RuleTable {
         for rule in self.candidates(&event.event_type).iter().filter_map(|at| self.rules.get(*at)) {
             match rule.verdict(&subject) {
                 Verdict::Matches => {
-                    plan_rule(rule, &subject, id, colour, &mut plan);
+                    match &rule.correlation {
+                        Some(correlation) => count(rule, correlation, &subject, &mut plan),
+                        None => plan_rule(rule, &subject, id, colour, &mut plan),
+                    }
                     if rule.is_final {
                         break;
                     }
@@ -255,28 +365,33 @@ impl RuleTable {
     }
 }
 
-fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, message: &str, colour: bool, plan: &mut Plan<'a>) {
-    for (at, act) in rule.actions.iter().enumerate() {
-        let mut planned = Planned { rule: &rule.name, to: act.to(), delivery: None, error: None };
-        if let Act::Log(log) = act {
-            match log.line(subject, colour) {
-                Ok(line) => {
-                    let lines = plan.log.get_or_insert_default();
-                    lines.push_str(&line);
-                    lines.push('\n');
-                }
-                Err(error) => planned.error = Some(error.to_string()),
-            }
-        } else {
-            let id = delivery_id(message, &rule.name, at);
-            let request = act.request(subject, &rule.name, &id).map_err(|error| error.to_string());
-            planned.delivery = Some(id.clone());
-            planned.error = request.as_ref().err().cloned();
-            let (destination, rule) = (act.to().to_owned(), rule.name.clone());
-            plan.deliveries.push(PlannedDelivery { id, destination, rule, request });
+/// Counts an event for a rule that looks at more than one.
+fn count<'a>(rule: &'a Rule, correlation: &Correlation, subject: &Subject<'_>, plan: &mut Plan<'a>) {
+    let error = match correlation.count(&rule.name, subject) {
+        Ok(Some(counted)) => {
+            plan.counted.push(counted);
+            None
         }
-        plan.planned.push(planned);
-    }
+        Ok(None) => return,
+        Err(error) => Some(error.to_string()),
+    };
+    plan.planned.push(Planned { rule: &rule.name, to: correlation.word(), delivery: None, error });
+}
+
+/// Whether this stands in a record where an event was counted, and not where something was done.
+#[must_use]
+pub fn is_counting(to: &str) -> bool {
+    matches!(to, "threshold" | "group" | "absent")
+}
+
+/// What a firing is called, for its deliveries' ids: it is the same when it is planned twice.
+#[must_use]
+pub fn fired(cause: &str, key: &str, message_id: &str) -> String {
+    format!("fired\n{cause}\n{key}\n{message_id}")
+}
+
+fn plan_rule<'a>(rule: &'a Rule, subject: &Subject<'_>, message: &str, colour: bool, plan: &mut Plan<'a>) {
+    Planner { rule: &rule.name, subject, message, colour }.plan(&rule.actions, "", plan);
 }
 
 /// What a message is called in a replay.
@@ -287,9 +402,9 @@ pub fn again(run: &str, message_id: &str) -> String {
 
 /// The same message, rule and action always give the same id: planned again after a crash, or by a second daemon, it
 /// is the same delivery to its receiver.
-fn delivery_id(message_id: &str, rule: &str, at: usize) -> String {
+fn delivery_id(message_id: &str, rule: &str, path: &str) -> String {
     let mut digest = Sha256::new();
-    for part in [message_id, rule, &at.to_string()] {
+    for part in [message_id, rule, path] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }

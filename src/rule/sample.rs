@@ -13,6 +13,8 @@ use crate::checkpoint::Checkpoint;
 use crate::event::{Change, Event, Format, decode, of_checkpoint};
 use crate::template::Fields;
 
+use super::Correlation;
+
 const SAMPLES: &str = include_str!("samples.jsonl");
 
 static EVENTS: LazyLock<Vec<Arc<Event>>> = LazyLock::new(|| {
@@ -43,6 +45,12 @@ static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     // What is null in one sample and an object in another is known by its parts.
     fields
 });
+
+/// Fields that only actions of rules with `threshold` or `group` see; `events` holds views of events.
+const OF_COUNTS: [&str; 6] = ["cause", "key", "count", "suppressed", "since", "until"];
+
+/// Fields that only actions of rules with `absent` see.
+const OF_SILENCE: [&str; 4] = ["cause", "since", "until", "lasted"];
 
 /// Fields that only actions see.
 const OF_ACTIONS: [&str; 2] = ["delivery_id", "rule"];
@@ -89,17 +97,48 @@ pub fn fields() -> &'static Fields {
     &FIELDS
 }
 
-/// The fields a template of an action may name.
+/// The fields a template of an action may name, in a rule that looks at more than one event or at each for itself.
 #[must_use]
-pub fn fields_of_actions() -> Fields {
-    let mut fields = FIELDS.clone();
+pub fn fields_of_actions(correlation: Option<&Correlation>) -> Fields {
+    let mut fields = fields_of_conditions(correlation);
     fields.closed.extend(OF_ACTIONS.map(String::from));
     fields
 }
 
+/// The fields a condition of an action may name, in such a rule.
+#[must_use]
+pub fn fields_of_conditions(correlation: Option<&Correlation>) -> Fields {
+    let mut fields = FIELDS.clone();
+    match correlation {
+        None => {}
+        Some(Correlation::Absent(_)) => fields.closed.extend(OF_SILENCE.map(String::from)),
+        Some(Correlation::Threshold(_) | Correlation::Group(_)) => {
+            fields.closed.extend(OF_COUNTS.map(String::from));
+            fields.open.insert("events".to_owned());
+        }
+    }
+    fields
+}
+
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::rule::Subject;
+
+    #[test]
+    fn the_fields_of_counting_rules_are_those_that_their_actions_are_given() {
+        let (second, event) = (std::time::Duration::from_secs(1), typical().next().unwrap());
+        let group = Correlation::Group(crate::rule::Group { by: None, wait: second, longest: second, max: 5 });
+        let absent = Correlation::Absent(crate::rule::Absent { after: second });
+        for correlation in [group, absent] {
+            let (_, extras) = correlation.as_if_fired("r", &Subject::new(event));
+            let fields = fields_of_actions(Some(&correlation));
+            let more = fields.closed.len() + fields.open.len() - FIELDS.closed.len() - FIELDS.open.len();
+            assert_eq!(more, extras.len() + OF_ACTIONS.len());
+            assert!(extras.keys().all(|name| fields.has(name)), "{extras:?}");
+        }
+    }
 
     #[test]
     fn every_sample_decodes_and_shows_the_fields_of_its_shape() {
@@ -129,6 +168,7 @@ mod tests {
             assert!(fields().has(field), "{field}");
         }
         assert!(!fields().has("initiator.nmae") && !fields().has("delivery_id"));
-        assert!(fields_of_actions().has("delivery_id"));
+        let plain = fields_of_actions(None);
+        assert!(plain.has("delivery_id") && !plain.has("events") && !plain.has("count") && !plain.has("lasted"));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Subject;
-use crate::action::log::{self, LineFormat};
+use crate::action::log::LineFormat;
 use crate::action::syslog::{Facility, Request, Severity};
 use crate::event::{Event, Outcome};
 use crate::template::{Fields, JsonLeaf, Template, TemplateError, View};
@@ -33,7 +33,7 @@ impl SyslogAct {
         let event = subject.event();
         let text = match &self.text {
             Some(text) => one_line(&text.render(view)?).into_owned(),
-            None => log::line(event, LineFormat::Readable, false),
+            None => subject.line(LineFormat::Readable, false),
         };
         let data = match &self.data {
             Some(data) => rendered(data, view)?,

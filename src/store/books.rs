@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::chain::Hash;
 
+use super::matched;
 use super::seen::Seen;
 use super::{Follower, Position};
 
@@ -57,6 +58,8 @@ pub(super) struct Books {
     pub(super) quarantine: Tally,
     pub(super) backlog_bytes: u64,
     pub(super) seen: Seen,
+    /// What waits to be counted.
+    pub(super) uncounted: Tally,
     pending: VecDeque<Pending>,
     /// Whether `file_seq`, `file` or `log_seq` differ from the table `meta`.
     pub(super) marks_changed: bool,
@@ -83,6 +86,7 @@ impl Books {
             quarantine: Tally::default(),
             backlog_bytes: 0,
             seen: Seen::load(connection)?,
+            uncounted: matched::uncounted(connection)?,
             pending: VecDeque::new(),
             marks_changed: false,
         };

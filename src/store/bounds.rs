@@ -3,18 +3,22 @@
 //! Its promise: nothing goes without a record of it in the trail; remembered ids go when their time is over.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::NewDelivery;
 use super::books::ROW_BYTES;
 use super::command::Notice;
 use super::figures::Loss;
+use super::outbox::OTHERWISE;
 use super::work::Work;
 
 use crate::record::{self, Record};
 
 /// Deliveries given up for their age in one transaction.
 pub(super) const EXPIRE: usize = 500;
+
+/// Of so many, one is looked for that nothing follows all the same, when the outbox is full.
+const LOOKED_AT: usize = 256;
 
 impl Work<'_> {
     pub(super) fn keep_within_bounds(&mut self) -> rusqlite::Result<()> {
@@ -39,6 +43,8 @@ impl Work<'_> {
         let fullest = self.books.waiting.iter().max_by_key(|(_, tally)| (tally.bytes, tally.rows));
         let Some(destination) = fullest.map(|(destination, _)| destination.clone()) else { return Ok(false) };
         let Some(oldest) = self.oldest(&destination)? else { return Ok(false) };
+        // What something follows all the same goes last: that would not be done either.
+        let oldest = self.oldest_with_nothing_otherwise(&destination)?.unwrap_or(oldest);
         let reason = "the outbox is full ([outbox] max_rows, max_bytes); the oldest of its fullest destination goes";
         self.give_up_untried(&oldest, reason, "outbox_full")?;
         let text =
@@ -47,17 +53,14 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Gives up what has waited for too long for a destination that is down; at most [`EXPIRE`] at once.
+    /// Gives up what has waited for too long for a destination that is down; at most [`EXPIRE`] at once. What something
+    /// follows all the same is its worker's.
     pub(super) fn expire(&mut self, destination: &str, before: Timestamp, reason: &str) -> rusqlite::Result<usize> {
-        let mut expired = 0;
-        while expired < EXPIRE
-            && let Some(oldest) = self.oldest(destination)?
-            && oldest.created < before.as_millisecond()
-        {
-            self.give_up_untried(&oldest, reason, "expired")?;
-            expired += 1;
+        let expired = self.expired(destination, before)?;
+        for oldest in &expired {
+            self.give_up_untried(oldest, reason, "expired")?;
         }
-        Ok(expired)
+        Ok(expired.len())
     }
 
     fn give_up_untried(&mut self, oldest: &Oldest, reason: &str, kind: &'static str) -> rusqlite::Result<()> {
@@ -73,6 +76,39 @@ impl Work<'_> {
              WHERE destination = ?1 AND state = 0 ORDER BY n LIMIT 1",
         )?;
         statement.query_row([destination], Oldest::of).optional()
+    }
+
+    /// Among the oldest [`LOOKED_AT`].
+    fn oldest_with_nothing_otherwise(&self, destination: &str) -> rusqlite::Result<Option<Oldest>> {
+        let mut statement = self.tx.prepare_cached(&format!(
+            "SELECT id, destination, rule, seq, message_id, event_type, attempts, n, created FROM
+             (SELECT * FROM delivery WHERE destination = ?1 AND state = 0 ORDER BY n LIMIT ?2)
+             WHERE NOT {OTHERWISE} ORDER BY n LIMIT 1",
+        ))?;
+        statement.query_row(params![destination, LOOKED_AT], Oldest::of).optional()
+    }
+
+    /// The oldest that were planned before and that nothing follows all the same, at most [`EXPIRE`]. Looks no further than to
+    /// the first that is younger.
+    fn expired(&self, destination: &str, before: Timestamp) -> rusqlite::Result<Vec<Oldest>> {
+        let mut statement = self.tx.prepare_cached(&format!(
+            "SELECT id, destination, rule, seq, message_id, event_type, attempts, n, created, {OTHERWISE} FROM delivery
+             WHERE destination = ?1 AND state = 0 ORDER BY n",
+        ))?;
+        let mut rows = statement.query([destination])?;
+        let mut expired = Vec::new();
+        while expired.len() < EXPIRE
+            && let Some(row) = rows.next()?
+        {
+            let oldest = Oldest::of(row)?;
+            if oldest.created >= before.as_millisecond() {
+                break;
+            }
+            if !row.get::<_, bool>(9)? {
+                expired.push(oldest);
+            }
+        }
+        Ok(expired)
     }
 
     /// Deliveries that the command line marked as discarded: the trail must tell of them, and only this thread numbers it.
@@ -159,6 +195,7 @@ impl Oldest {
             // Of no use for its end.
             request: Ok(String::new()),
             sent: None,
+            steps: None,
         };
         Ok(Self { n: row.get(7)?, seq: row.get(3)?, attempts: row.get(6)?, created: row.get(8)?, delivery })
     }

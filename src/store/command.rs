@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::name::Known;
 
-use super::{Bounds, Entry, Follower, Kept, Last, Seal, Session, Settlement, StoreError};
+use super::{Bounds, Entry, Follower, Kept, Last, Seal, Session, Settlement, Step, StoreError};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -14,6 +14,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Command {
     Put { session: Session, entries: Vec<Entry>, reply: Reply<Kept> },
     Settle { settlement: Settlement, reply: Reply<()> },
+    Correlate { step: Step, reply: Reply<()> },
     Learn { names: Vec<Known>, reply: Reply<()> },
     ForgetNames { before: Timestamp, reply: Reply<()> },
     BringForward { deliveries: Vec<i64>, reply: Reply<()> },
@@ -33,6 +34,7 @@ impl Command {
         match self {
             Self::Put { entries, .. } => entries.len(),
             Self::Learn { names, .. } => names.len(),
+            Self::Correlate { step, .. } => step.held.len() + step.released.len() + step.states.len(),
             _ => 1,
         }
     }
@@ -81,6 +83,7 @@ pub(super) fn refuse(command: Command) -> Done {
         Command::Put { session, reply, .. } => Done::Put(reply, Ok(Kept::default()), session),
         Command::Expire { reply, .. } => Done::Count(reply, 0),
         Command::Settle { reply, .. }
+        | Command::Correlate { reply, .. }
         | Command::Learn { reply, .. }
         | Command::ForgetNames { reply, .. }
         | Command::BringForward { reply, .. }

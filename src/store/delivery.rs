@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::NewDelivery;
+
 /// A delivery that waits.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -27,6 +29,8 @@ pub struct Delivery {
     pub created: Timestamp,
     /// The time that the message itself has, if any.
     pub sent: Option<Timestamp>,
+    /// What is needed to plan what follows it, as JSON; `None` where nothing does.
+    pub steps: Option<String>,
 }
 
 /// What an attempt came to, for the store.
@@ -38,6 +42,25 @@ pub struct Settlement {
     pub end: End,
 }
 
+/// What follows a delivery: kept in the one transaction that keeps its end, so that nothing comes between them.
+#[derive(Clone, Debug, Default)]
+pub struct Next {
+    /// The event's record in the trail.
+    pub event_seq: u64,
+    /// What is to be delivered now.
+    pub deliveries: Vec<NewDelivery>,
+    /// Lines for standard output, if any, each with its end.
+    pub log: Option<String>,
+}
+
+impl Next {
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.log.is_none()
+    }
+}
+
 /// What becomes of a delivery after an attempt.
 #[derive(Clone, Debug)]
 pub enum End {
@@ -45,8 +68,10 @@ pub enum End {
     Done {
         /// The trail's record.
         record: Vec<u8>,
+        /// What follows it.
+        next: Next,
     },
-    /// It is given up and kept.
+    /// It is given up and kept. Where something follows all the same, it has followed: a retry does not repeat that.
     GivenUp {
         /// Why.
         reason: String,
@@ -54,6 +79,10 @@ pub enum End {
         reply: Option<String>,
         /// The trail's record.
         record: Vec<u8>,
+        /// What follows it all the same.
+        next: Next,
+        /// Whether that was after an attempt.
+        tried: bool,
     },
     /// It waits for another attempt, or for its next step.
     Later {

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::MessageKey;
+use super::{MessageKey, NewMatch};
 use crate::chain::Hash;
 use crate::name::Known;
 use crate::record::{self, Record};
@@ -42,6 +42,8 @@ pub struct Entry {
     pub unreadable: Option<Unreadable>,
     /// What it taught about names.
     pub names: Vec<Known>,
+    /// What it counts for.
+    pub counted: Vec<NewMatch>,
 }
 
 /// A record that knows its own place in the trail, and what is to be done about it: made within the transaction that
@@ -85,6 +87,9 @@ pub struct NewDelivery {
     pub request: Result<String, String>,
     /// The time that the message itself has, if any: what a delivery's delay is measured from.
     pub sent: Option<Timestamp>,
+    /// What is needed to plan what follows it, as JSON; `None` where nothing does.
+    #[serde(default)]
+    pub steps: Option<String>,
 }
 
 impl NewDelivery {
@@ -103,6 +108,7 @@ impl NewDelivery {
             reason: Some(reason),
             reply: None,
             detail: None,
+            planned: &[],
         })
     }
 }

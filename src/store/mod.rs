@@ -11,6 +11,7 @@ mod delivery;
 mod entry;
 mod figures;
 mod handed;
+mod matched;
 mod names;
 mod outbox;
 mod reader;
@@ -32,10 +33,11 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot, watch};
 
 pub use chunk::Chunk;
-pub use delivery::{Delivery, End, Settlement};
+pub use delivery::{Delivery, End, Next, Settlement};
 pub use entry::{Entry, Kept, Key, NewDelivery, Seal, Unreadable};
 pub use figures::Figures;
 pub use handed::{Fate, HandOver, Handed, Purpose};
+pub use matched::{Correlated, Firing, Matched, NewMatch, Step, UNCOUNTED_BYTES};
 pub use names::NameTable;
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
 pub use reader::written;
@@ -102,6 +104,10 @@ pub enum StoreError {
     /// The audit file has not been written for so long that its backlog reached the bound.
     #[error("records wait for the audit file up to the bound, [audit] max_backlog; see to the disk of [audit] path")]
     Backlog,
+    /// What counts for rules with `threshold`, `group` or `absent` has not been counted for so long that it reached the
+    /// bound.
+    #[error("events wait to be counted up to the bound: the part that counts them has broken off; restart cadfd")]
+    Uncounted,
     /// The daemon is stopping.
     #[error("the store is closed")]
     Closed,
@@ -225,7 +231,8 @@ impl Store {
     /// It was not kept.
     pub async fn note(&self, record: Vec<u8>) -> Result<(), StoreError> {
         let (deliveries, names) = (Vec::new(), Vec::new());
-        let entry = Entry { key: Key::Own, record, log: None, deliveries, unreadable: None, names };
+        let entry =
+            Entry { key: Key::Own, record, log: None, deliveries, unreadable: None, names, counted: Vec::new() };
         self.put(&Session::default(), vec![entry]).await.map(drop)
     }
 
@@ -351,6 +358,56 @@ impl Store {
         }
     }
 
+    /// The first of what waits to be counted. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn uncounted(&self, limit: usize) -> Result<Vec<Matched>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        matched::waiting(&reads, limit).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// The records of events that count for something, by their numbers, each without its place. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn counted_records(&self, numbers: &[i64]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        matched::records(&reads, numbers).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// The numbers of events that were counted and are still needed. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn counted_and_held(&self) -> Result<Vec<i64>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        matched::held(&reads).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// All that the correlator knew last. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn correlated(&self) -> Result<Vec<Correlated>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        matched::states(&reads).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// Keeps what the correlator has come to.
+    ///
+    /// # Errors
+    /// Nothing of it was kept.
+    pub async fn correlate(&self, step: Step) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Correlate { step, reply }).await
+    }
+
+    /// What wakes the correlator when there is something to count.
+    #[must_use]
+    pub fn correlators_waker(&self) -> Arc<Waker> {
+        self.waker(matched::CORRELATOR)
+    }
+
     /// What wakes the worker of `destination` when there is something for it.
     #[must_use]
     pub fn waker(&self, destination: &str) -> Arc<Waker> {
@@ -376,6 +433,22 @@ impl Store {
     ) -> Result<(Vec<Delivery>, Option<Timestamp>), StoreError> {
         let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         outbox::due(&reads, destination, now, horizon, limit, skip).map_err(|error| unreadable(&self.dir, &error))
+    }
+
+    /// Deliveries for `destination` that were planned before `before` and that something follows even where they are given
+    /// up, which [`Store::expire`] leaves: the first of those after `after`. Blocks: a read of a few rows.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn overdue(
+        &self,
+        destination: &str,
+        before: Timestamp,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        outbox::overdue(&reads, destination, before, after, limit).map_err(|error| unreadable(&self.dir, &error))
     }
 
     /// Deliveries for `destination` that wait for their time: an attempt failed, or a step is done. Blocks.

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Delivery, OpenError, schema};
 
-const DELIVERY: &str = "n, id, rule, seq, message_id, event_type, request, progress, attempts, created, sent";
+const DELIVERY: &str = "n, id, rule, seq, message_id, event_type, request, progress, attempts, created, sent, steps";
 
 pub(super) fn due(
     connection: &Connection,
@@ -57,12 +57,31 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         attempts: row.get(8)?,
         created: time(row, 9)?,
         sent: row.get::<_, Option<i64>>(10)?.and_then(|sent| Timestamp::from_millisecond(sent).ok()),
+        steps: row.get(11)?,
     })
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let milliseconds = row.get(column)?;
     Ok(Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// Of a delivery that something follows even where it is given up.
+pub(super) const OTHERWISE: &str =
+    "(steps IS NOT NULL AND json_valid(steps) AND json_type(steps, '$.otherwise') IS NOT NULL)";
+
+pub(super) fn overdue(
+    connection: &Connection,
+    destination: &str,
+    before: Timestamp,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Delivery>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {DELIVERY} FROM delivery
+         WHERE destination = ?1 AND state = 0 AND created < ?2 AND n > ?3 AND {OTHERWISE} ORDER BY n LIMIT ?4"
+    ))?;
+    statement.query_map(params![destination, before.as_millisecond(), after, limit], delivery)?.collect()
 }
 
 pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {
@@ -148,6 +167,9 @@ pub struct Held {
     pub request: Option<Box<RawValue>>,
     /// What an action of several steps has reached.
     pub progress: Option<Box<RawValue>>,
+    /// What is needed to plan what follows it once it is done; absent where nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Box<RawValue>>,
 }
 
 /// An undecodable message as the command line shows it.
@@ -176,7 +198,11 @@ pub struct Quarantine {
 
 /// The command line's handle on the outbox and the quarantine.
 #[derive(Debug)]
-pub struct Outbox(Connection);
+pub struct Outbox {
+    connection: Connection,
+    /// Whether deliveries know what follows them; not before the daemon has carried an older store forward.
+    has_steps: bool,
+}
 
 /// The WHERE clause of a [`Selection`] with one id; its parameters are named.
 const SELECTED: &str = "(:id IS NULL OR substr(id, 1, length(:id)) = :id) AND (:rule IS NULL OR rule = :rule)
@@ -188,7 +214,10 @@ impl Outbox {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        schema::open_beside(dir).map(Self)
+        let connection = schema::open_beside(dir)?;
+        let sql = "SELECT 1 FROM pragma_table_info('delivery') WHERE name = 'steps'";
+        let has_steps = connection.prepare(sql).and_then(|mut statement| statement.exists([])).unwrap_or_default();
+        Ok(Self { connection, has_steps })
     }
 
     /// The deliveries meant, in the order of their planning.
@@ -196,13 +225,14 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self, selection: &Selection) -> rusqlite::Result<Vec<Held>> {
+        let steps = if self.has_steps { "steps" } else { "NULL" };
         let sql = format!(
             "SELECT n, id, state, destination, rule, event_type, message_id, seq, created, due, attempts, reason, reply,
-             request, progress FROM delivery WHERE {SELECTED} ORDER BY n"
+             request, progress, {steps} FROM delivery WHERE {SELECTED} ORDER BY n"
         );
         let mut found = Vec::new();
         each(selection, |parameters| {
-            let mut statement = self.0.prepare_cached(&sql)?;
+            let mut statement = self.connection.prepare_cached(&sql)?;
             let rows = statement.query_map(parameters, |row| Ok((row.get::<_, i64>(0)?, held(row)?)))?;
             rows.for_each(|row| found.push(row));
             Ok(())
@@ -232,7 +262,7 @@ impl Outbox {
             let now = now.as_millisecond();
             let mut all = parameters.to_vec();
             all.push((":now", &now));
-            changed += self.0.prepare_cached(&sql)?.execute(all.as_slice())?;
+            changed += self.connection.prepare_cached(&sql)?.execute(all.as_slice())?;
             Ok(())
         })?;
         Ok(changed)
@@ -246,7 +276,7 @@ impl Outbox {
         let mut changed = 0;
         each(selection, |parameters| {
             let sql = format!("UPDATE delivery SET state = 2 WHERE {SELECTED}");
-            changed += self.0.prepare_cached(&sql)?.execute(parameters)?;
+            changed += self.connection.prepare_cached(&sql)?.execute(parameters)?;
             Ok(())
         })?;
         Ok(changed)
@@ -257,7 +287,7 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read.
     pub fn quarantine(&self) -> rusqlite::Result<Vec<Quarantine>> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT n, at, queue, exchange, routing_key, reason, size, digest, body FROM quarantine ORDER BY n",
         )?;
         let rows = statement.query_map([], |row| {
@@ -282,11 +312,11 @@ impl Outbox {
     /// When the store cannot be written.
     pub fn discard_quarantine(&self, numbers: &[i64]) -> rusqlite::Result<usize> {
         if numbers.is_empty() {
-            return self.0.execute("DELETE FROM quarantine", []);
+            return self.connection.execute("DELETE FROM quarantine", []);
         }
         let mut deleted = 0;
         for n in numbers {
-            deleted += self.0.execute("DELETE FROM quarantine WHERE n = ?1", [n])?;
+            deleted += self.connection.execute("DELETE FROM quarantine WHERE n = ?1", [n])?;
         }
         Ok(deleted)
     }
@@ -327,5 +357,6 @@ fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
         reply: row.get(12)?,
         request: raw(13)?,
         progress: raw(14)?,
+        steps: raw(15)?,
     })
 }

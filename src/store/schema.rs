@@ -16,7 +16,7 @@ use super::seen;
 pub(super) const FILE: &str = "cadfd.db";
 
 /// The version that [`SCHEMA`] is (`PRAGMA user_version`).
-const VERSION: usize = 6;
+const VERSION: usize = 8;
 
 /// A new store's.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -189,25 +189,31 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     }
     let transaction = connection.transaction().map_err(sqlite)?;
     let migrated = match found {
-        // A new one. Version 4 knew no chain, and would not keep its head; up to 5 nothing could be handed over.
-        0 | 4 | 5 => transaction.execute_batch(SCHEMA),
+        // A new one. Version 4 knew no chain, and would not keep its head; up to 5 nothing could be handed over; up to 6
+        // nothing was counted; up to 7 nothing could follow a delivery.
+        0 | 4..=7 => transaction.execute_batch(SCHEMA),
         1 => from_1(&transaction),
         // Version 2 had no names.
         2 | 3 => transaction.execute_batch(SCHEMA).and_then(|()| transaction.execute_batch(ADD_SENT)),
         _ => return Ok(()),
     };
-    let migrated = migrated.and_then(|()| add_before(&transaction));
+    let migrated = migrated.and_then(|()| add_columns(&transaction));
     migrated.and_then(|()| transaction.pragma_update(None, "user_version", VERSION)).map_err(sqlite)?;
     transaction.commit().map_err(sqlite)
 }
 
-/// The first names had no column for what was before.
-fn add_before(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let sql = "SELECT 1 FROM pragma_table_info('name') WHERE name = 'before'";
-    if transaction.prepare(sql)?.exists([])? {
-        return Ok(());
+/// Columns that came later than their tables: the first names had none for what was before, and nothing could follow the
+/// first deliveries.
+const ADDED: [(&str, &str); 2] = [("name", "before"), ("delivery", "steps")];
+
+fn add_columns(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for (table, column) in ADDED {
+        let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+        if !transaction.prepare(sql)?.exists([table, column])? {
+            transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
+        }
     }
-    transaction.execute_batch("ALTER TABLE name ADD COLUMN before TEXT")
+    Ok(())
 }
 
 fn from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -296,6 +302,22 @@ mod tests {
         let (store, _lock) = open(dir.path()).unwrap();
         assert_eq!((version(&store).unwrap(), columns(&store)), (VERSION, columns(&new())));
         open_beside_current(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_store_of_version_6_is_carried_forward() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        let old = Connection::open(dir.path().join(FILE)).unwrap();
+        old.execute_batch(
+            "ALTER TABLE delivery DROP COLUMN steps; DROP TABLE matched; DROP TABLE correlated; PRAGMA user_version = 6",
+        )
+        .unwrap();
+        drop(old);
+        let beside = crate::store::Outbox::open(dir.path()).unwrap();
+        assert_eq!(beside.list(&crate::store::Selection::default()).unwrap().len(), 0, "what waits can be seen before");
+        let (store, _lock) = open(dir.path()).unwrap();
+        assert_eq!((version(&store).unwrap(), columns(&store)), (VERSION, columns(&new())));
     }
 
     #[test]

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS delivery (
   reason      TEXT,                      -- why it waits for another attempt, or was given up
   reply       TEXT,                      -- the first kilobyte of what the receiver answered
   bytes       INTEGER NOT NULL,          -- what it counts for in the outbox's bound
-  sent        INTEGER                    -- the time that the message itself has, if any
+  sent        INTEGER,                   -- the time that the message itself has, if any
+  steps       TEXT                       -- JSON, what is needed to plan what follows once it is done (rule/steps.rs)
 );
 CREATE INDEX IF NOT EXISTS delivery_due ON delivery (destination, state, due, n);
 CREATE INDEX IF NOT EXISTS delivery_order ON delivery (destination, state, n);
@@ -95,6 +96,29 @@ CREATE TABLE IF NOT EXISTS handed (
 CREATE TABLE IF NOT EXISTS replayed (
   key BLOB PRIMARY KEY,
   at  INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What events count for, until the correlator has dealt with it and does not need it any more (matched.rs).
+CREATE TABLE IF NOT EXISTS matched (
+  n          INTEGER PRIMARY KEY,        -- the order in which it came
+  seq        INTEGER NOT NULL,           -- the event's record in the trail
+  rule       TEXT NOT NULL,
+  key        TEXT NOT NULL,              -- what it is counted by; empty for all together
+  value      TEXT,                       -- of which only different ones count
+  at         INTEGER NOT NULL,           -- when it was, in microseconds
+  message_id TEXT NOT NULL,
+  event_type TEXT NOT NULL,
+  event      BLOB,                       -- its record without its place; null where it is not wanted later
+  held       INTEGER NOT NULL DEFAULT 0  -- 1: it is counted, and still needed
+);
+CREATE INDEX IF NOT EXISTS matched_waiting ON matched (n) WHERE held = 0;
+
+-- What the correlator knows of each rule and key: JSON, as src/correlate has it.
+CREATE TABLE IF NOT EXISTS correlated (
+  rule  TEXT NOT NULL,
+  key   TEXT NOT NULL,
+  state TEXT NOT NULL,
+  PRIMARY KEY (rule, key)
 ) WITHOUT ROWID;
 
 -- Written and emptied to find out whether the disk takes writes again.

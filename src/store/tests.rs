@@ -18,6 +18,7 @@ fn entry(id: &str, destinations: &[&str]) -> Entry {
         event_type: "identity.user.deleted".into(),
         request: Ok(r#"{"slack":{"text":"hi"}}"#.into()),
         sent: None,
+        steps: None,
     };
     Entry {
         key: Key::Message(MessageKey::of(id)),
@@ -26,6 +27,7 @@ fn entry(id: &str, destinations: &[&str]) -> Entry {
         deliveries: destinations.iter().enumerate().map(delivery).collect(),
         unreadable: None,
         names: Vec::new(),
+        counted: Vec::new(),
     }
 }
 
@@ -125,11 +127,20 @@ async fn settling_moves_a_delivery_and_leaves_its_record() {
     let store = open(&dir, Bounds::default());
     store.put(&Session::default(), vec![entry("a", &["x"]), entry("b", &["x"]), entry("c", &["x"])]).await.unwrap();
     let [a, b, c] = due(&store, "x").try_into().unwrap();
-    store.settle(Settlement { n: a.n, end: End::Done { record: b"\"done\":1}".to_vec() } }).await.unwrap();
+    store
+        .settle(Settlement { n: a.n, end: End::Done { record: b"\"done\":1}".to_vec(), next: Next::default() } })
+        .await
+        .unwrap();
     let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
     let end = End::Later { due: later, attempts: 1, reason: Some("refused".into()), progress: Some("{}".into()) };
     store.settle(Settlement { n: b.n, end }).await.unwrap();
-    let end = End::GivenUp { reason: "404".into(), reply: None, record: b"\"given_up\":1}".to_vec() };
+    let end = End::GivenUp {
+        reason: "404".into(),
+        reply: None,
+        record: b"\"given_up\":1}".to_vec(),
+        next: Next::default(),
+        tried: true,
+    };
     store.settle(Settlement { n: c.n, end }).await.unwrap();
     let (now, next) = store.due("x", Timestamp::now(), 2 * HOUR, 100, &HashSet::new()).unwrap();
     assert_eq!((now.len(), next.map(Timestamp::as_millisecond)), (0, Some(later.as_millisecond())));
@@ -162,6 +173,27 @@ async fn a_full_outbox_gives_up_the_oldest_of_the_fullest_destination() {
 }
 
 #[tokio::test]
+async fn a_full_outbox_gives_up_last_what_something_follows_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds { max_rows: 3, ..Bounds::default() });
+    let mut first = entry("a", &["x", "x", "x", "x", "x"]);
+    for delivery in &mut first.deliveries[..3] {
+        delivery.steps = Some(r#"{"otherwise":{"fetched":null}}"#.into());
+    }
+    store.put(&Session::default(), vec![first]).await.unwrap();
+    let waiting: Vec<_> = due(&store, "x").into_iter().map(|delivery| delivery.id).collect();
+    assert_eq!(waiting, ["a-0", "a-1", "a-2"]);
+    store.put(&Session::default(), vec![entry("b", &["x"])]).await.unwrap();
+    let waiting: Vec<_> = due(&store, "x").into_iter().map(|delivery| delivery.id).collect();
+    assert_eq!(waiting, ["a-0", "a-1", "a-2"], "the newest, where it is the only one");
+    let mut last = entry("c", &["x"]);
+    last.deliveries[0].steps = Some(r#"{"otherwise":{"fetched":null}}"#.into());
+    store.put(&Session::default(), vec![last]).await.unwrap();
+    let waiting: Vec<_> = due(&store, "x").into_iter().map(|delivery| delivery.id).collect();
+    assert_eq!(waiting, ["a-1", "a-2", "c-0"], "where there are no others, the oldest of them");
+}
+
+#[tokio::test]
 async fn a_failed_template_is_given_up_from_the_start_and_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir, Bounds::default());
@@ -183,7 +215,13 @@ async fn the_command_line_retries_and_discards_beside_the_daemon() {
     store.put(&Session::default(), vec![entry("aa", &["x"]), entry("ab", &["x"])]).await.unwrap();
     waker.notified().await;
     let [first, _] = due(&store, "x").try_into().unwrap();
-    let end = End::GivenUp { reason: "404".into(), reply: None, record: b"\"given_up\":1}".to_vec() };
+    let end = End::GivenUp {
+        reason: "404".into(),
+        reply: None,
+        record: b"\"given_up\":1}".to_vec(),
+        next: Next::default(),
+        tried: true,
+    };
     store.settle(Settlement { n: first.n, end }).await.unwrap();
     let outbox = Outbox::open(dir.path()).unwrap();
     let given_up = Selection { state: Some(State::GivenUp), ..Selection::default() };
@@ -397,4 +435,159 @@ async fn what_is_handed_over_waits_while_the_trail_is_not_written() {
     store.set_bounds(Bounds::default());
     taken(&beside).await;
     assert_eq!(lines(&store).len(), 2);
+}
+
+/// A delivery that follows another.
+fn following(id: &str, destination: &str, request: Result<String, String>) -> NewDelivery {
+    NewDelivery { id: id.into(), request, ..entry("a", &[destination]).deliveries.remove(0) }
+}
+
+#[tokio::test]
+async fn what_follows_a_delivery_is_kept_with_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let mut first = entry("a", &["x"]);
+    first.deliveries[0].steps = Some("{\"path\":\"0\"}".into());
+    store.put(&Session::default(), vec![first]).await.unwrap();
+    let [a] = due(&store, "x").try_into().unwrap();
+    assert_eq!(a.steps.as_deref(), Some("{\"path\":\"0\"}"));
+    let deliveries = vec![following("b", "y", Ok("{}".into())), following("c", "y", Err("why".into()))];
+    let next = Next { event_seq: a.seq, deliveries, log: Some("a line\n".into()) };
+    let record = b"\"done\":1}".to_vec();
+    store.settle(Settlement { n: a.n, end: End::Done { record, next } }).await.unwrap();
+    assert_eq!(due(&store, "x").len(), 0);
+    let [b] = due(&store, "y").try_into().unwrap();
+    assert_eq!((b.id.as_str(), b.seq, b.steps), ("b", a.seq, None));
+    let lines = lines(&store);
+    assert!(lines.len() == 3 && lines[2].contains("\"reason\":\"why\""), "{lines:?}");
+    let logs: String = store.reader().unwrap().stored(0).unwrap().iter().map(|chunk| chunk.log.clone()).collect();
+    assert_eq!(logs, "a\na line\n");
+}
+
+#[tokio::test]
+async fn what_followed_though_it_was_given_up_does_not_follow_a_retry() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let mut first = entry("a", &["x", "x"]);
+    first.deliveries.iter_mut().for_each(|delivery| delivery.steps = Some("{}".into()));
+    store.put(&Session::default(), vec![first]).await.unwrap();
+    let [a, b] = due(&store, "x").try_into().unwrap();
+    for (n, deliveries) in [(a.n, vec![following("f", "y", Ok("{}".into()))]), (b.n, Vec::new())] {
+        let next = Next { event_seq: a.seq, deliveries, log: None };
+        let end =
+            End::GivenUp { reason: "404".into(), reply: None, record: b"\"given_up\":1}".to_vec(), next, tried: true };
+        store.settle(Settlement { n, end }).await.unwrap();
+    }
+    assert_eq!(due(&store, "y").len(), 1);
+    let outbox = Outbox::open(dir.path()).unwrap();
+    assert_eq!(outbox.retry(&Selection::default(), Timestamp::now()).unwrap(), 3);
+    let [a, b] = due(&store, "x").try_into().unwrap();
+    assert_eq!((a.steps, b.steps.as_deref()), (None, Some("{}")));
+}
+
+fn counting(id: &str, rule: &str, is_kept: bool) -> Entry {
+    let new = NewMatch {
+        rule: rule.to_owned(),
+        key: "k".to_owned(),
+        value: None,
+        at: Timestamp::UNIX_EPOCH,
+        message_id: id.to_owned(),
+        event_type: "x.y".to_owned(),
+        event: is_kept.then(|| id.as_bytes().to_vec()),
+    };
+    Entry { counted: vec![new], ..entry(id, &[]) }
+}
+
+#[tokio::test]
+async fn what_events_count_for_is_kept_once_and_ends_with_what_comes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let session = Session::default();
+    let batch = |ids: &[&str]| ids.iter().map(|id| counting(id, "g", true)).collect::<Vec<_>>();
+    store.put(&session, batch(&["a", "b"])).await.unwrap();
+    store.put(&session, batch(&["b", "c"])).await.unwrap();
+    // Of those that are only to be known of, the last of a batch.
+    let silent = ["d", "e"].map(|id| counting(id, "s", false));
+    store.put(&session, silent.into()).await.unwrap();
+    let rows = store.uncounted(10).unwrap();
+    assert_eq!(rows.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "e"]);
+    assert_eq!(store.uncounted(2).unwrap().len(), 2);
+    let state =
+        |state: Option<&str>| vec![Correlated { rule: "g".into(), key: "k".into(), state: state.map(str::to_owned) }];
+    let held =
+        Step { read: 2, read_bytes: 2, held: vec![rows[0].n, rows[1].n], states: state(Some("{}")), ..Step::default() };
+    store.correlate(held).await.unwrap();
+    assert_eq!(store.uncounted(10).unwrap().len(), 2);
+    store.close();
+    drop(store);
+    let store = open(&dir, Bounds::default());
+    assert_eq!(store.correlated().unwrap().len(), 1);
+    assert_eq!(store.counted_records(&[rows[1].n, 99, rows[0].n]).unwrap(), [b"b", b"a"]);
+    let delivery = entry("x", &["slack.ops"]).deliveries;
+    let firing = Firing { record: br#""type":"fired"}"#.to_vec(), log: Some("line\n".into()), deliveries: delivery };
+    let released = rows.iter().map(|row| row.n).collect();
+    let done = Step { read: 2, read_bytes: 1, released, states: state(None), firings: vec![firing], held: Vec::new() };
+    store.correlate(done).await.unwrap();
+    assert!(store.uncounted(10).unwrap().is_empty() && store.correlated().unwrap().is_empty());
+    assert!(store.counted_records(&[rows[0].n]).unwrap().is_empty());
+    let last = lines(&store).pop().unwrap();
+    assert!(last.ends_with("\"type\":\"fired\"}\n"), "{last}");
+    let due = due(&store, "slack.ops");
+    assert_eq!((due.len(), due[0].seq), (1, crate::record::seq_of(last.as_bytes()).unwrap()));
+}
+
+#[tokio::test]
+async fn what_nobody_counts_holds_up_the_intake_at_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let one = counting("a", "g", true).counted.remove(0);
+    let most = usize::try_from(super::matched::MOST).unwrap();
+    let full = Entry { counted: vec![one; most + 1], ..entry("a", &[]) };
+    store.put(&Session::default(), vec![full]).await.unwrap();
+    let refused = store.put(&Session::default(), vec![entry("b", &[])]).await;
+    assert_eq!(refused, Err(StoreError::Uncounted));
+    let rows = store.uncounted(10).unwrap();
+    let released = rows.iter().map(|row| row.n).collect();
+    store.correlate(Step { read: 10, released, ..Step::default() }).await.unwrap();
+    store.put(&Session::default(), vec![entry("b", &[])]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_bytes_that_nobody_counts_are_bounded_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let bytes = usize::try_from(UNCOUNTED_BYTES / 2).unwrap();
+    let large = |id: &str| {
+        let mut large = counting(id, "g", true);
+        large.counted[0].event = Some(vec![b' '; bytes]);
+        large
+    };
+    store.put(&Session::default(), vec![large("a"), large("b"), counting("c", "g", true)]).await.unwrap();
+    assert_eq!(store.put(&Session::default(), vec![entry("d", &[])]).await, Err(StoreError::Uncounted));
+    store.close();
+    drop(store);
+    let store = open(&dir, Bounds::default());
+    assert_eq!(store.put(&Session::default(), vec![entry("d", &[])]).await, Err(StoreError::Uncounted), "as before");
+    let [first] = store.uncounted(1).unwrap().try_into().unwrap();
+    let step = Step { read: 1, read_bytes: first.bytes as u64, released: vec![first.n], ..Step::default() };
+    store.correlate(step).await.unwrap();
+    store.put(&Session::default(), vec![entry("d", &[])]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_something_follows_all_the_same_is_not_given_up_by_age_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Bounds::default());
+    let mut first = entry("a", &["x", "x", "x", "y"]);
+    for (at, steps) in [r#"{"otherwise":{"fetched":null}}"#, r#"{"path":"0"}"#].into_iter().enumerate() {
+        first.deliveries[at].steps = Some(steps.into());
+    }
+    first.deliveries[3].steps = first.deliveries[0].steps.clone();
+    store.put(&Session::default(), vec![first]).await.unwrap();
+    let before = Timestamp::now() + jiff::SignedDuration::from_secs(1);
+    assert_eq!(store.expire("x", before, "down").await.unwrap(), 2);
+    let [left] = store.overdue("x", before, 0, 10).unwrap().try_into().unwrap();
+    assert_eq!(left.id, "a-0");
+    assert_eq!(store.overdue("x", before, left.n, 10).unwrap().len(), 0);
+    assert_eq!(store.overdue("x", Timestamp::UNIX_EPOCH, 0, 10).unwrap().len(), 0);
 }

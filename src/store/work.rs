@@ -8,13 +8,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::books::{Books, Pending, ROW_BYTES};
+use super::books::{Books, Pending, ROW_BYTES, Tally};
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice};
 use super::figures::Loss;
+use super::matched;
 use super::names;
 
-use super::{Bounds, End, Entry, Kept, Key, Last, NewDelivery, Session, Settlement, StoreError, Unreadable};
+use super::{Bounds, End, Entry, Kept, Key, Last, NewDelivery, Next, Session, Settlement, StoreError, Unreadable};
 use crate::chain::Hash;
 
 /// What the probe writes and leaves there: about what a batch of ordinary messages needs.
@@ -47,6 +48,12 @@ impl Work<'_> {
                 (Done::Put(reply, Ok(kept), session), result)
             }
             Command::Settle { settlement, reply } => (Done::Unit(reply, Ok(())), self.settle(settlement)),
+            Command::Correlate { step, reply } => {
+                if self.books.backlog_bytes > self.bounds.backlog_max_bytes && !step.firings.is_empty() {
+                    return (Done::Unit(reply, Err(StoreError::Backlog)), Ok(()));
+                }
+                (Done::Unit(reply, Ok(())), self.correlate(step))
+            }
             Command::Learn { names, reply } => (Done::Unit(reply, Ok(())), names::keep(self.tx, &names)),
             Command::ForgetNames { before, reply } => (Done::Unit(reply, Ok(())), names::forget(self.tx, before)),
             Command::BringForward { deliveries, reply } => (Done::Unit(reply, Ok(())), self.bring_forward(&deliveries)),
@@ -94,11 +101,15 @@ impl Work<'_> {
         if self.books.backlog_bytes > self.bounds.backlog_max_bytes {
             return Err(StoreError::Backlog);
         }
+        let Tally { rows, bytes } = self.books.uncounted;
+        if rows > matched::MOST || bytes > matched::UNCOUNTED_BYTES {
+            return Err(StoreError::Uncounted);
+        }
         Ok(())
     }
 
     fn put(&mut self, entries: Vec<Entry>) -> rusqlite::Result<Kept> {
-        let mut kept = Kept::default();
+        let (mut kept, mut counted) = (Kept::default(), Vec::new());
         for (at, entry) in entries.into_iter().enumerate() {
             if self.is_repeat(&entry.key)? {
                 kept.repeats.push(at);
@@ -113,7 +124,9 @@ impl Work<'_> {
                 self.add_unreadable(unreadable)?;
             }
             names::keep(self.tx, &entry.names)?;
+            counted.extend(entry.counted.into_iter().map(|new| (seq, new)));
         }
+        self.count(&counted)?;
         Ok(kept)
     }
 
@@ -169,14 +182,16 @@ impl Work<'_> {
     }
 
     pub(super) fn add_delivery(&mut self, seq: u64, delivery: &NewDelivery) -> rusqlite::Result<()> {
-        let NewDelivery { id, destination, rule, message_id, event_type, request, sent } = delivery;
+        let NewDelivery { id, destination, rule, message_id, event_type, request, sent, steps } = delivery;
         let now = self.now.as_millisecond();
         let (request, reason) = (request.as_ref().ok(), request.as_ref().err());
-        let bytes = (request.map_or(0, String::len) + rule.len() + message_id.len() + ROW_BYTES) as u64;
+        let long = request.map_or(0, String::len) + steps.as_ref().map_or(0, String::len);
+        let bytes = (long + rule.len() + message_id.len() + ROW_BYTES) as u64;
         let mut statement = self.tx.prepare_cached(
             "INSERT OR IGNORE INTO delivery
-             (id, destination, rule, seq, message_id, event_type, request, state, created, ended, reason, bytes, sent)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             (id, destination, rule, seq, message_id, event_type, request, state, created, ended, reason, bytes, sent,
+              steps)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
         let ended = reason.map(|_| now);
         let added = statement.execute(params![
@@ -192,7 +207,8 @@ impl Work<'_> {
             ended,
             reason,
             bytes,
-            sent.map(Timestamp::as_millisecond)
+            sent.map(Timestamp::as_millisecond),
+            steps
         ])?;
         if added == 0 {
             return Ok(());
@@ -218,7 +234,7 @@ impl Work<'_> {
         self.losses.push(Loss::GivenUp { destination: destination.to_owned(), reason });
     }
 
-    fn wake_up(&mut self, destination: &str) {
+    pub(super) fn wake_up(&mut self, destination: &str) {
         if !self.wake.iter().any(|known| known == destination) {
             self.wake.push(destination.to_owned());
         }
@@ -241,14 +257,19 @@ impl Work<'_> {
 
     fn settle(&mut self, Settlement { n, end }: Settlement) -> rusqlite::Result<()> {
         match end {
-            End::Done { record } => {
+            End::Done { record, next } => {
                 self.remove_waiting(n)?;
-                self.add_record(&record, None).map(drop)
+                self.add_record(&record, next.log.as_deref())?;
+                self.add_next(&next)
             }
-            End::GivenUp { reason, reply, record } => {
+            End::GivenUp { reason, reply, record, next, tried } => {
                 // Where the bound or the command line took it meanwhile, the trail tells of its end already.
-                if self.give_up(n, &reason, reply.as_deref(), 1)? {
-                    self.add_record(&record, None)?;
+                if self.give_up(n, &reason, reply.as_deref(), u32::from(tried))? {
+                    if !next.is_empty() {
+                        self.tx.prepare_cached("UPDATE delivery SET steps = NULL WHERE n = ?1")?.execute([n])?;
+                    }
+                    self.add_record(&record, next.log.as_deref())?;
+                    self.add_next(&next)?;
                 }
                 Ok(())
             }
@@ -260,6 +281,10 @@ impl Work<'_> {
                 statement.execute(params![n, due.as_millisecond(), attempts, reason, progress]).map(drop)
             }
         }
+    }
+
+    fn add_next(&mut self, next: &Next) -> rusqlite::Result<()> {
+        next.deliveries.iter().try_for_each(|delivery| self.add_delivery(next.event_seq, delivery))
     }
 
     fn remove_waiting(&mut self, n: i64) -> rusqlite::Result<()> {

@@ -87,6 +87,14 @@ pub struct Entry {
     pub version: Option<String>,
     /// The machine.
     pub host: Option<String>,
+    /// What events were counted by, of a rule that fired.
+    pub key: Option<String>,
+    /// The messages of these events.
+    pub events: Vec<String>,
+    /// The time of the first of them, or when a silence began.
+    pub since: Option<Timestamp>,
+    /// The time of the last of them, or of the silence's end.
+    pub until: Option<Timestamp>,
     /// Of what was removed.
     pub first: Option<u64>,
     /// Of what was removed.
@@ -237,6 +245,9 @@ impl Entry {
                 visit(class, text);
             }
         }
+        for message in &self.events {
+            visit(Class::Message, message);
+        }
         for plan in &self.planned {
             visit(Class::Rule, &plan.rule);
             visit(Class::Destination, &plan.to);
@@ -333,6 +344,20 @@ mod tests {
                 imported: Imported { from: "keystone.log:1", at: from },
                 planned: [],
             },
+            Record::Fired {
+                at,
+                rule: "r",
+                cause: "threshold",
+                key: Some("192.0.2.7"),
+                count: Some(2),
+                suppressed: Some(0),
+                since: from,
+                until: at,
+                message_id: id,
+                event_type,
+                events: &["m0".to_owned(), id.to_owned()],
+                planned: &planned,
+            },
             Record::Replay { at, run: "run7", message_id: id, event_type, from: "audit.log:12", planned: &planned },
             Record::Quarantine { received: at, source, reason: "no JSON", size: 1, sha256: head },
             Record::Delivery {
@@ -348,6 +373,7 @@ mod tests {
                 reason: Some("x"),
                 reply: Some("x"),
                 detail: Some(&detail),
+                planned: &planned,
             },
             Record::Start { at, version: "1", host: "h", pid: 1, queues: &[], rules: 1, key: "k" },
             Record::Reload { at, rules: 1 },

@@ -159,6 +159,9 @@ pub struct Story {
     /// The messages of that.
     #[serde(skip)]
     pub messages: Vec<String>,
+    /// Deliveries of rules that counted some of these messages together with others.
+    #[serde(skip)]
+    pub together: Vec<String>,
     /// The deliveries of that without an outcome yet.
     #[serde(skip)]
     waiting: HashSet<String>,
@@ -240,18 +243,32 @@ impl Story {
     }
 
     fn planned(&mut self, entry: &Entry) {
-        for plan in &entry.planned {
-            let key = format!("{}, rule {}", plan.to, plan.rule);
-            if self.triggered.len() < MOST || self.triggered.contains_key(&key) {
-                self.triggered.entry(key).or_default().planned += 1;
-            }
-        }
+        self.count_planned(entry);
         let deliveries = entry.planned.iter().filter_map(|plan| plan.delivery.clone());
         if self.messages.len() < MOST_MESSAGES {
             let known = self.waiting.len();
             self.waiting.extend(deliveries);
-            if self.waiting.len() > known {
+            // One that counts for a rule leads to something together with others.
+            let is_counted = entry.planned.iter().any(|plan| matches!(plan.to.as_str(), "threshold" | "group"));
+            if self.waiting.len() > known || is_counted {
                 self.messages.extend(entry.message_id.clone());
+            }
+        }
+    }
+
+    /// Takes the record of a rule that fired because of one of [`Story::messages`].
+    pub fn fired(&mut self, entry: &Entry) {
+        self.planned(entry);
+        if self.together.len() < MOST_MESSAGES {
+            self.together.extend(entry.planned.iter().filter_map(|plan| plan.delivery.clone()));
+        }
+    }
+
+    fn count_planned(&mut self, entry: &Entry) {
+        for plan in &entry.planned {
+            let key = format!("{}, rule {}", plan.to, plan.rule);
+            if self.triggered.len() < MOST || self.triggered.contains_key(&key) {
+                self.triggered.entry(key).or_default().planned += 1;
             }
         }
     }
@@ -261,6 +278,9 @@ impl Story {
         if !entry.delivery.as_ref().is_some_and(|id| self.waiting.remove(id)) {
             return;
         }
+        // What follows it is told by its record.
+        self.count_planned(entry);
+        self.waiting.extend(entry.planned.iter().filter_map(|plan| plan.delivery.clone()));
         let (Some(to), Some(rule)) = (&entry.destination, &entry.rule) else { return };
         if let Some(triggered) = self.triggered.get_mut(&format!("{to}, rule {rule}")) {
             match entry.outcome.as_deref() {
@@ -399,7 +419,7 @@ mod tests {
         let mut locked = from("192.0.2.9");
         locked["outcome"] = "failure".into();
         let planned = json!({"planned": [{"rule": "r", "to": "http.x", "delivery": "d1"}]});
-        let entries = [
+        let entries = vec![
             entry(1, "created", &planned),
             entry(2, "x", &json!({"assignment": role, "resource": {"kind": "role_assignment"}})),
             entry(3, "updated", &change(&json!({"enabled": false, "name": "rob", "old_name": "bob"}))),
@@ -441,5 +461,21 @@ mod tests {
         }
         assert_eq!(meant.things.keys().collect::<Vec<_>>(), ["b2", "other"]);
         assert!(meant.things["other"].deleted.is_some() && meant.things["b2"].deleted.is_none());
+    }
+
+    #[test]
+    fn what_followed_a_delivery_is_counted_with_it() {
+        let mut story = Story::new("user", Some("b2".to_owned()), "b2");
+        let planned = |to: &str, id: &str| json!([{"rule": "r", "to": to, "delivery": id}, {"rule": "r", "to": "log"}]);
+        story.add(&entry(1, "created", &json!({"planned": planned("http.x", "d1")})));
+        for (to, id, then) in [("http.x", "d1", Some(planned("http.y", "d2"))), ("http.y", "d2", None)] {
+            let line = json!({"seq": 2, "type": "delivery", "delivery": id, "destination": to, "rule": "r",
+                "outcome": "done", "planned": then.unwrap_or(json!([]))});
+            story.settle(&Entry::read(line.to_string().as_bytes()).unwrap());
+        }
+        for to in ["http.x", "http.y"] {
+            assert_eq!(story.triggered[&format!("{to}, rule r")], Triggered { planned: 1, done: 1, given_up: 0 });
+        }
+        assert_eq!(story.triggered["log, rule r"].planned, 2);
     }
 }

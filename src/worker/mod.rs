@@ -5,6 +5,7 @@
 
 mod attempt;
 mod clock;
+mod follow;
 mod health;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -12,6 +13,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use governor::clock::{Clock as _, QuantaClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
@@ -26,6 +28,8 @@ use crate::store::{Delivery, End, Settlement, Store};
 
 use attempt::Made;
 use clock::WallClock;
+use follow::Followed;
+pub use follow::InForce;
 use health::{Failure, Health, Say};
 
 /// Rows read at a time: few enough that a destination that goes down holds little in memory.
@@ -69,6 +73,17 @@ pub struct Condition {
     pub expired: u64,
     /// From the time that a message has of itself to its delivery's end.
     pub delay: Delays,
+    /// What was planned to follow its deliveries, by rule.
+    pub followed: BTreeMap<String, Following>,
+}
+
+/// What was planned to follow the deliveries of one rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Following {
+    /// Actions, by where they go.
+    pub planned: BTreeMap<String, u64>,
+    /// Those of them that could not be evaluated.
+    pub failed: u64,
 }
 
 /// All workers' conditions, by destination.
@@ -79,6 +94,7 @@ pub struct Worker {
     name: String,
     destination: Arc<Destination>,
     store: Arc<Store>,
+    rules: InForce,
     conditions: Conditions,
     limiter: Option<DefaultDirectRateLimiter>,
     health: Health,
@@ -112,9 +128,15 @@ struct Claim {
 }
 
 impl Worker {
-    /// A worker for the destination called `name`.
+    /// A worker for the destination called `name`; what follows a delivery is planned by `rules`.
     #[must_use]
-    pub fn new(name: &str, destination: Destination, store: Arc<Store>, conditions: Conditions) -> Self {
+    pub fn new(
+        name: &str,
+        destination: Destination,
+        store: Arc<Store>,
+        rules: InForce,
+        conditions: Conditions,
+    ) -> Self {
         let limits = destination.limits();
         Self {
             name: name.to_owned(),
@@ -124,6 +146,7 @@ impl Worker {
             quiet: Quiet::default(),
             destination: Arc::new(destination),
             store,
+            rules,
             conditions,
             ready: VecDeque::new(),
             claimed: HashSet::new(),
@@ -278,9 +301,10 @@ impl Worker {
     fn settle(&mut self, id: Id, made: Made) {
         let has_failed = made.has_failed();
         let (destination, store, name) = (Arc::clone(&self.destination), Arc::clone(&self.store), self.name.clone());
+        let rules = self.rules.clone();
         let task = self.settling.spawn(async move {
-            attempt::settle(&store, &name, &made, destination.limits()).await;
-            made
+            let followed = attempt::settle(&store, &name, &made, destination.limits(), &rules).await;
+            Made { followed, ..made }
         });
         if let Some(claim) = self.tasks.remove(&id) {
             self.tasks.insert(task.id(), Claim { has_failed, ..claim });
@@ -288,8 +312,9 @@ impl Worker {
     }
 
     async fn ended(&mut self, made: Made) {
-        let Made { delivery, outcome, is_last, began } = made;
+        let Made { delivery, outcome, is_last, began, followed, .. } = made;
         self.claimed.remove(&delivery.n);
+        self.followed(&delivery.rule, &followed);
         let now = Instant::now();
         let say = match &outcome {
             Outcome::Retry { reason, after, scope, .. } => {
@@ -309,7 +334,7 @@ impl Worker {
                 self.look = true;
                 self.health.answered(now)
             }
-            Outcome::Done { .. } => self.health.answered(now),
+            Outcome::Done { .. } | Outcome::Answered(_) => self.health.answered(now),
         };
         self.say(say).await;
         self.count(&outcome, is_last, delivery.sent);
@@ -325,7 +350,7 @@ impl Worker {
         let waited = jiff::SignedDuration::try_from(self.limits().give_up_after).unwrap_or(jiff::SignedDuration::MAX);
         let Ok(before) = Timestamp::now().checked_sub(waited) else { return };
         let reason = format!("{reason}; waited for as long as it may (give_up_after)");
-        let mut total = 0;
+        let mut total = self.expire_going_on(before, &reason).await;
         while let Ok(expired) = self.store.expire(&self.name, before, &reason).await
             && expired > 0
         {
@@ -333,6 +358,33 @@ impl Worker {
         }
         if total > 0 {
             tracing::warn!(action.name = self.name, count = total, "given up: {reason}; see cadfd outbox list");
+        }
+    }
+
+    /// Gives up without an attempt what something follows all the same, which only the rules can say.
+    async fn expire_going_on(&mut self, before: Timestamp, reason: &str) -> usize {
+        let (mut total, mut last) = (0, 0);
+        loop {
+            let found = tokio::task::block_in_place(|| self.store.overdue(&self.name, before, last, CHUNK));
+            let Some(end) = found.as_ref().ok().and_then(|found| found.last()).map(|delivery| delivery.n) else {
+                return total;
+            };
+            last = end;
+            // What is under way ends by itself; what is claimed and not begun is let go.
+            let under_way: HashSet<i64> = self.tasks.values().map(|claim| claim.n).collect();
+            let overdue = found.unwrap_or_default().into_iter().filter(|delivery| !under_way.contains(&delivery.n));
+            let overdue: Vec<_> = overdue.collect();
+            self.ready.retain(|ready| overdue.iter().all(|delivery| delivery.n != ready.n));
+            for delivery in &overdue {
+                self.claimed.remove(&delivery.n);
+            }
+            total += overdue.len();
+            let expire = |delivery| attempt::expire(&self.store, &self.name, delivery, reason, &self.rules);
+            let all = join_all(overdue.iter().map(expire)).await;
+            for (delivery, followed) in overdue.iter().zip(&all) {
+                self.followed(&delivery.rule, followed);
+            }
+            self.note(|condition| condition.expired += overdue.len() as u64);
         }
     }
 
@@ -356,6 +408,29 @@ impl Worker {
         });
         let say = self.health.failed(failure, Instant::now(), Timestamp::now(), rand::random());
         self.say(say).await;
+    }
+
+    /// Counts what was planned to follow a delivery, and says what of it could not be.
+    fn followed(&mut self, rule: &str, followed: &Followed) {
+        let Followed { planned, failed } = followed;
+        if !planned.is_empty() {
+            self.note(|condition| {
+                if !condition.followed.contains_key(rule) {
+                    // Reloads without end need no memory.
+                    condition.followed.retain(|name, _| self.rules.has(name));
+                }
+                let of_rule = condition.followed.entry(rule.to_owned()).or_default();
+                for (to, has_failed) in planned {
+                    *of_rule.planned.entry(to.clone()).or_default() += 1;
+                    of_rule.failed += u64::from(*has_failed);
+                }
+            });
+        }
+        for text in failed {
+            if let Some(count) = self.quiet.say(text, Instant::now()) {
+                tracing::warn!(action.name = self.name, count, "{text}; the step before it has ended");
+            }
+        }
     }
 
     fn say_given_up(&mut self, delivery: &Delivery, reason: &str) {
@@ -409,7 +484,7 @@ impl Worker {
         self.note(|condition| {
             condition.attempts += 1;
             match outcome {
-                Outcome::Done { .. } => {
+                Outcome::Done { .. } | Outcome::Answered(_) => {
                     condition.done += 1;
                     // A clock that is ahead of ours makes no negative delay.
                     if let Some(sent) = sent {

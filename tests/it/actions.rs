@@ -66,7 +66,7 @@ fn http(settings: &http::Settings) -> Destination {
 
 fn build(job: &str, parameters: &[(&str, &str)], wait: Wait) -> Request {
     let parameters = parameters.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-    Request::Jenkins(jenkins::Request { job: job.into(), parameters, wait })
+    Request::Jenkins(jenkins::Request { job: job.into(), parameters, wait, ..jenkins::Request::default() })
 }
 
 fn message(text: &str) -> Request {
@@ -74,12 +74,12 @@ fn message(text: &str) -> Request {
 }
 
 fn call(path: &str, body: Body) -> Request {
-    Request::Http(http::Request { path: Some(path.into()), query: Vec::new(), body })
+    Request::Http(http::Request { path: Some(path.into()), body, ..http::Request::default() })
 }
 
 async fn attempt(destination: &Destination, request: &Request, progress: Option<&Value>) -> Outcome {
     let now = jiff::Timestamp::now();
-    let outcome = destination.perform(Attempt { delivery_id: "0199-d1", request, progress, now }).await;
+    let outcome = destination.perform(Attempt { delivery_id: "0199-d1", request, progress, now, created: now }).await;
     let shown = format!("{outcome:?}");
     for secret in ["hunter2", "Hunter2", "11c4df0d", "Y2FkZmQ6", "/services/", "MfKQ9r8", "B0CADFD00"] {
         assert!(!shown.contains(secret), "{secret} is in {shown}");
@@ -464,6 +464,7 @@ async fn a_call_carries_what_settings_and_rule_say() {
         path: Some("users/a%2Fb".into()),
         query: vec![("name".into(), HOSTILE.into())],
         body: Body::Json(json!({"user": HOSTILE})),
+        ..http::Request::default()
     });
     assert_eq!(detail(once(&destination, &request).await)["status"], 200);
     let got = &standin.wait_for(1).await[0];

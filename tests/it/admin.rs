@@ -627,3 +627,53 @@ fn every_alert_fires_when_it_should() {
     assert!(all.len() >= 12, "{all:?}");
     assert_eq!(alerts(&shipped("prometheus/tests.yml"), "alertname: "), all, "each has a test");
 }
+
+#[test]
+fn rules_that_fired_are_counted_by_cause() {
+    run_test(async || {
+        let vhost = Broker::shared().vhost();
+        vhost.declare("cadfd").await;
+        // The condition divides by zero for an id of two characters, such as `u0`.
+        let site = listening(&vhost).rules(
+            "[[rule]]\nname = \"g\"\ngroup = { wait = \"1ms\" }\n[[rule.log]]\nwhen = \"1 // (resource.id | default('') | length - 2)\"\n[[rule.log]]\n\
+             [[rule]]\nname = \"s\"\nabsent = \"30d\"\n[[rule.log]]\n",
+        );
+        let mut daemon = site.consuming().await;
+        let address = address(&mut daemon, 1).await;
+        vhost.publish("cadfd", users_deleted(1)).await;
+        let wanted = [
+            (r#"cadfd_rules_fired_total{rule="g",cause="group"}"#, 1.0),
+            (r#"cadfd_rules_fired_total{rule="s",cause="absent"}"#, 0.0),
+            (r#"cadfd_rules_fired_total{rule="s",cause="back"}"#, 0.0),
+            (r#"cadfd_actions_planned_total{rule="g",to="group"}"#, 1.0),
+            (r#"cadfd_actions_planned_total{rule="g",to="log"}"#, 2.0),
+            (r#"cadfd_rule_errors_total{rule="g"}"#, 1.0),
+            (r#"cadfd_rule_errors_total{rule="s"}"#, 0.0),
+        ];
+        page(&address, &wanted).await;
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn what_follows_is_counted_as_what_it_follows() {
+    run_test(async || {
+        let vhost = Broker::shared().vhost();
+        vhost.declare("cadfd").await;
+        let receiver = Receiver::start().await;
+        let site = listening(&vhost).settings(&format!("[http.x]\nurl = \"{}/\"\n", receiver.url())).rules(
+            "[[rule]]\nname = \"c\"\n[[rule.http]]\ncapture = { id = { json = \"/none\" } }\n\
+                 [[rule.http.then.log]]\ntext = \"{{ captured.id }}\"\n[[rule.http.then.http]]\n",
+        );
+        let mut daemon = site.consuming().await;
+        let address = address(&mut daemon, 1).await;
+        let planned = |to: &str, count: f64| (format!("cadfd_actions_planned_total{{rule=\"c\",to=\"{to}\"}}"), count);
+        let wanted = [planned("http.x", 0.0), planned("log", 0.0)];
+        page(&address, &wanted.each_ref().map(|(name, count)| (name.as_str(), *count))).await;
+        vhost.publish("cadfd", users_deleted(1)).await;
+        let failed = ("cadfd_rule_errors_total{rule=\"c\"}".to_owned(), 2.0);
+        let wanted = [planned("http.x", 2.0), planned("log", 1.0), failed];
+        page(&address, &wanted.each_ref().map(|(name, count)| (name.as_str(), *count))).await;
+        daemon.stop().await;
+    });
+}

@@ -111,6 +111,7 @@ impl Generator {
             reason: (!is_done).then_some("503 Service Unavailable"),
             reply: None,
             detail: is_done.then(|| detail.as_object().unwrap()),
+            planned: &[],
         })
     }
 

@@ -391,6 +391,45 @@ fn a_request_is_shown_with_all_it_triggered() {
 }
 
 #[test]
+fn what_follows_a_firing_is_told_to_whoever_counted_for_it() {
+    let counted = |at: &str, id: &str| {
+        let mut event = user_event(at, "deleted", id);
+        event["resource"]["id"] = id.into();
+        event["planned"] = json!([{"rule": "mass", "to": "threshold"}]);
+        event
+    };
+    let fired = json!({"type": "fired", "at": "2026-11-21T10:01:00.000000Z", "rule": "mass", "cause": "threshold", "key": null,
+        "count": 2, "since": "2026-11-21T10:00:00.000000Z", "until": "2026-11-21T10:01:00.000000Z",
+        "message_id": "m-10:01:00", "event_type": "identity.user.deleted", "events": ["m-10:00:00", "m-10:01:00"],
+        "planned": [{"rule": "mass", "to": "http.a", "delivery": "d1"}]});
+    let end = |id: &str, to: &str, planned: Value| {
+        json!({"type": "delivery", "at": "2026-11-21T10:02:00.000000Z", "delivery": id, "event_seq": 3,
+            "message_id": "m-10:01:00", "event_type": "identity.user.deleted", "rule": "mass", "destination": to,
+            "outcome": "done", "attempts": 1, "planned": planned})
+    };
+    let then = |to: &str, id: &str| json!([{"rule": "mass", "to": to, "delivery": id}]);
+    let (_dir, path) = hand_made(&[
+        counted("10:00:00", "u1"),
+        counted("10:01:00", "u2"),
+        fired,
+        end("d1", "http.a", then("http.b", "d2")),
+        end("d2", "http.b", then("http.c", "d3")),
+        end("d3", "http.c", json!([])),
+    ]);
+    for user in ["user:u1", "user:u2"] {
+        let who = out(&["who", user, &path]);
+        for to in ["http.a", "http.b", "http.c"] {
+            assert!(who.contains(&format!("{to}, rule mass  once: 1 done, 0 given up, 0 open")), "{user}: {who}");
+        }
+    }
+    for message in ["m-10:00:00", "m-10:01:00"] {
+        let shown = out(&["search", "--message", message, &path]);
+        let lines: Vec<_> = shown.lines().filter(|line| line.contains("http.")).collect();
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(" done, ")), "{message}: {shown}");
+    }
+}
+
+#[test]
 fn who_tells_the_story_of_one_thing() {
     let by = |mut event: Value, id: &str, name: &str, address: &str| {
         event["initiator"] = json!({"id": id, "name": name, "address": address});

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{Jenkins, Request, Wait};
-use crate::action::{Attempt, FailureKind, Outcome, Scope};
+use crate::action::capture::{self, Capture, Captured, Place};
+use crate::action::{Answer, Attempt, FailureKind, Outcome, Scope};
 use crate::retry;
 
 /// The pauses between two looks at a queue item or build.
@@ -64,6 +65,18 @@ impl Progress {
 /// Jenkins took the build, but which it is cannot be told.
 pub(super) fn lost(note: &str) -> Outcome {
     Outcome::Done { detail: Map::from_iter([("note".to_owned(), json!(note))]) }
+}
+
+/// What is taken from what became of a build, which is fit to be shown already.
+pub(super) fn captured(capture: &[Capture], mut detail: Map<String, Value>) -> Outcome {
+    let told = Value::Object(detail.clone());
+    let captured = Captured::take(capture, |place| {
+        let Place::Json(pointer) = place else { return Err("a build has no such answer".to_owned()) };
+        let found = told.pointer(pointer).cloned().unwrap_or_default();
+        capture::value(&found, str::to_owned).map_err(|reason| format!("the build {reason} at {pointer:?}"))
+    });
+    let fields = captured.tell(&mut detail);
+    Outcome::Answered(Box::new(Answer { detail, fields }))
 }
 
 enum Look<T> {

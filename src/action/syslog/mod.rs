@@ -44,7 +44,7 @@ pub struct Settings {
 /// One message at a time, so that they come in order.
 #[must_use]
 pub fn default_limits() -> Limits {
-    Limits { concurrency: 1, ..Limits::default() }
+    Limits::in_order()
 }
 
 /// A rendered message.

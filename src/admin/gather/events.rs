@@ -1,18 +1,30 @@
 //! What came in, and what was planned.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::super::page::{Labels, Page, label, labels};
 use super::{Scene, seconds};
 use crate::intake::{BindingState, QueueState, Snapshot, State};
 use crate::pipeline::Counts;
-use crate::rule::{Act, RuleTable};
+use crate::rule::{Correlation, RuleTable, Step};
 
 pub(super) fn add(page: &mut Page, scene: &Scene) {
     broker(page, scene, &scene.intake.snapshot());
-    let counts = scene.pipeline.counts();
+    let mut counts = scene.pipeline.counts();
     kept(page, &counts);
+    let fired = scene.fired.counts();
+    for (rule, to) in fired.planned {
+        let of_rule = counts.planned.entry(rule).or_default();
+        for (to, count) in to {
+            *of_rule.entry(to).or_default() += count;
+        }
+    }
+    for (rule, count) in fired.failed {
+        *counts.failed.entry(rule).or_default() += count;
+    }
+    followed(scene, &mut counts);
+    firings(page, scene, &fired.fired);
     planned(page, scene, &counts);
 }
 
@@ -84,11 +96,40 @@ fn planned(page: &mut Page, scene: &Scene, counts: &Counts) {
     page.gauge("destinations", "Destinations in the settings", scene.destinations.len());
 }
 
+/// Adds what was planned to follow deliveries.
+fn followed(scene: &Scene, counts: &mut Counts) {
+    let conditions = scene.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_there = |name: &String| scene.rules.rules().iter().any(|rule| rule.name == *name);
+    let followed = conditions.values().flat_map(|condition| &condition.followed);
+    for (rule, followed) in followed.filter(|(rule, _)| is_there(rule)) {
+        let of_rule = counts.planned.entry(rule.clone()).or_default();
+        for (to, count) in &followed.planned {
+            *of_rule.entry(to.clone()).or_default() += count;
+        }
+        *counts.failed.entry(rule.clone()).or_default() += followed.failed;
+    }
+}
+
+/// How often rules that look at more than one event saw what they look for.
+fn firings(page: &mut Page, scene: &Scene, fired: &BTreeMap<String, BTreeMap<String, u64>>) {
+    let mut counts: Planned<'_> = BTreeMap::new();
+    for rule in scene.rules.rules().iter().filter(|rule| rule.enabled) {
+        let causes = rule.correlation.iter().flat_map(Correlation::causes);
+        counts.extend(causes.map(|cause| ((rule.name.as_str(), *cause), 0)));
+    }
+    for (rule, causes) in fired {
+        counts.extend(causes.iter().map(|(cause, count)| ((rule.as_str(), cause.as_str()), *count)));
+    }
+    let counts = counts.into_iter().map(|((rule, cause), count)| (labels([("rule", rule), ("cause", cause)]), count));
+    page.counters("rules_fired", "How often rules that look at more than one event saw what they look for", counts);
+}
+
 type Planned<'a> = BTreeMap<(&'a str, &'a str), u64>;
 
 /// Every rule in force, and what it may do.
 fn zeros(rules: &RuleTable) -> (Planned<'_>, BTreeMap<&str, u64>) {
     let enabled = || rules.rules().iter().filter(|rule| rule.enabled);
-    let acts = enabled().flat_map(|rule| rule.actions.iter().map(|act: &Act| ((rule.name.as_str(), act.to()), 0)));
+    let steps = enabled().flat_map(|rule| rule.actions.iter().flat_map(Step::all).map(move |step| (rule, step)));
+    let acts = steps.map(|(rule, step)| ((rule.name.as_str(), step.act.to()), 0));
     (acts.collect(), enabled().map(|rule| (rule.name.as_str(), 0)).collect())
 }

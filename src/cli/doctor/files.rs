@@ -52,11 +52,13 @@ pub(super) fn places(settings: &Path, config: &Config) -> Vec<Finding> {
         }
     }
     let bounds = &config.bounds;
-    let needed = bounds.max_bytes + bounds.quarantine_max_bytes + bounds.backlog_max_bytes;
+    let is_counting = config.rules.rules().iter().any(|rule| rule.enabled && rule.correlation.is_some());
+    let uncounted = if is_counting { store::UNCOUNTED_BYTES } else { 0 };
+    let needed = bounds.max_bytes + bounds.quarantine_max_bytes + bounds.backlog_max_bytes + uncounted;
     let state = &config.state_dir;
     let room = Room {
         bytes: needed,
-        what: "what the settings allow it to hold is",
+        what: "what the settings and rules allow it to hold is",
         change: "free some, or lower max_bytes in [outbox] and max_backlog in [audit]",
     };
     rows.push(folder_row("files: state", state, &["cadfd.db", store::LOCK], "dir in [state]", Some(room)));

@@ -19,7 +19,7 @@ use crate::action::{Examined, Use};
 use crate::config::{self, Config, Destination, Problems};
 use crate::finding::{Finding, Verdict};
 use crate::intake::{self, Known, topic};
-use crate::rule::{Act, RuleTable};
+use crate::rule::{Act, RuleTable, Step};
 
 /// Further apart, times in the trail and signatures of requests are no longer trusted.
 const SKEW: SignedDuration = SignedDuration::from_secs(10);
@@ -172,8 +172,8 @@ async fn look_at_destinations(config: &Config, send_test: bool) -> Vec<(String, 
 fn uses(rules: &RuleTable) -> BTreeMap<String, Vec<Use>> {
     let mut all: BTreeMap<String, Vec<Use>> = BTreeMap::new();
     for rule in rules.rules().iter().filter(|rule| rule.enabled) {
-        for act in &rule.actions {
-            let wanted = match act {
+        for step in rule.actions.iter().flat_map(Step::all) {
+            let wanted = match &step.act {
                 Act::Jenkins(act) => Use::Job {
                     job: act.job.clone(),
                     parameters: act.parameters.iter().map(|(name, _)| name.clone()).collect(),
@@ -181,7 +181,7 @@ fn uses(rules: &RuleTable) -> BTreeMap<String, Vec<Use>> {
                 },
                 Act::Log(_) | Act::Slack(_) | Act::Http(_) | Act::File(_) | Act::Syslog(_) => Use::Other,
             };
-            all.entry(act.to().to_owned()).or_default().push(wanted);
+            all.entry(step.act.to().to_owned()).or_default().push(wanted);
         }
     }
     all

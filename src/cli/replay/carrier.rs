@@ -20,7 +20,7 @@ use crate::cli::doctor::files::is_running;
 use crate::event::Event;
 use crate::pipeline::new_deliveries;
 use crate::record::{self, Record};
-use crate::rule::{Plan, RuleTable, again};
+use crate::rule::{Follower, Plan, PlannedDelivery, RuleTable, again};
 use crate::store::{Fate, HandOver, Handed, MessageKey, Purpose};
 use crate::text::one_line;
 
@@ -63,11 +63,38 @@ pub(super) struct Carrier<'a> {
     /// What was met in the input.
     met: HashSet<MessageKey>,
     /// What was handed over and has not ended: its key, its deliveries.
-    open: VecDeque<(MessageKey, Vec<String>)>,
+    open: VecDeque<(MessageKey, Vec<Awaited>)>,
     handed: u64,
     done: u64,
     given_up: u64,
+    /// Of what followed others.
+    then_given_up: u64,
     reasons: Vec<String>,
+}
+
+/// A delivery whose end is waited for.
+struct Awaited {
+    id: String,
+    /// Whether it follows another: whether there is such a delivery is known once the one before it has ended.
+    follows: bool,
+    /// What may follow it.
+    then: Vec<Awaited>,
+}
+
+impl Awaited {
+    /// What follows, without the lines.
+    fn followers(followers: &[Follower]) -> Vec<Self> {
+        let awaited = |follower: &Follower| {
+            let id = follower.id.clone()?;
+            Some(Self { id, follows: true, then: Self::followers(&follower.then) })
+        };
+        followers.iter().filter_map(awaited).collect()
+    }
+
+    /// It and all that may follow it.
+    fn count(&self) -> usize {
+        1 + self.then.iter().map(Self::count).sum::<usize>()
+    }
 }
 
 impl<'a> Carrier<'a> {
@@ -94,6 +121,7 @@ impl<'a> Carrier<'a> {
             handed: 0,
             done: 0,
             given_up: 0,
+            then_given_up: 0,
             reasons: Vec::new(),
         })
     }
@@ -125,7 +153,12 @@ impl<'a> Carrier<'a> {
         if !self.met.insert(key) {
             return Ok(());
         }
-        let deliveries: Vec<_> = plan.deliveries.iter().map(|delivery| delivery.id.clone()).collect();
+        let awaited = |delivery: &PlannedDelivery| Awaited {
+            id: delivery.id.clone(),
+            follows: false,
+            then: Awaited::followers(&rules.followers(delivery)),
+        };
+        let deliveries: Vec<_> = plan.deliveries.iter().map(awaited).collect();
         // Handed over before it was interrupted.
         if self.store.is_waiting(key)? || self.store.is_replayed(key)? {
             return self.follow(key, deliveries);
@@ -134,7 +167,7 @@ impl<'a> Carrier<'a> {
             self.pause(self.next.max(Instant::now() + Duration::from_millis(1)).min(Instant::now() + LOOK))?;
         }
         self.wait_for_daemon()?;
-        let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(deliveries.iter().map(Awaited::count).sum::<usize>()).unwrap_or(u32::MAX);
         self.next = self.next.max(Instant::now()) + self.period.saturating_mul(count);
         let log = plan.log.clone();
         let handed = [self.handed(key, from, event, plan)];
@@ -164,7 +197,7 @@ impl<'a> Carrier<'a> {
         Handed { purpose: Purpose::Replay, key, record, deliveries }
     }
 
-    fn follow(&mut self, key: MessageKey, deliveries: Vec<String>) -> anyhow::Result<()> {
+    fn follow(&mut self, key: MessageKey, deliveries: Vec<Awaited>) -> anyhow::Result<()> {
         self.handed += 1;
         self.open.push_back((key, deliveries));
         self.look()
@@ -182,11 +215,11 @@ impl<'a> Carrier<'a> {
             if self.store.is_waiting(key)? {
                 left = deliveries;
             } else {
-                for id in deliveries {
-                    match self.store.fate(&id)? {
-                        Fate::Waiting => left.push(id),
-                        Fate::Done => self.end(None),
-                        Fate::GivenUp(reason) => self.end(Some(format!("{id}: {}", one_line(&reason)))),
+                for awaited in deliveries {
+                    match self.store.fate(&awaited.id)? {
+                        Fate::Waiting => left.push(awaited),
+                        Fate::Done => left.extend(self.end(awaited, None)),
+                        Fate::GivenUp(reason) => left.extend(self.end(awaited, Some(&reason))),
                     }
                 }
                 if left.is_empty() {
@@ -198,17 +231,21 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
-    fn end(&mut self, given_up: Option<String>) {
+    /// Says what is to be waited for now. What followed was put into the store together with the end of what it follows; what
+    /// of it is not there has been done, or was not to be.
+    fn end(&mut self, ended: Awaited, given_up: Option<&str>) -> Vec<Awaited> {
+        let Awaited { id, follows, then } = ended;
         self.bar.inc(1);
         match given_up {
-            None => self.done += 1,
+            None => self.done += u64::from(!follows),
             Some(reason) => {
-                self.given_up += 1;
+                *(if follows { &mut self.then_given_up } else { &mut self.given_up }) += 1;
                 if self.reasons.len() < SHOWN {
-                    self.reasons.push(reason);
+                    self.reasons.push(format!("{id}: {}", one_line(reason)));
                 }
             }
         }
+        then
     }
 
     fn pause(&mut self, until: Instant) -> anyhow::Result<()> {
@@ -263,13 +300,17 @@ impl<'a> Carrier<'a> {
     }
 
     pub(super) fn done(&self) -> anyhow::Result<ExitCode> {
-        let Self { handed, done, given_up, reasons, run, .. } = self;
+        let Self { handed, done, given_up, then_given_up, reasons, run, .. } = self;
         let mut out = io::stderr();
         for reason in reasons {
             writeln!(out, "given up: {reason}")?;
         }
-        writeln!(out, "replay {run}: {handed} events, {done} actions done, {given_up} given up")?;
-        if *given_up > 0 {
+        let then = match then_given_up {
+            0 => String::new(),
+            count => format!("; {count} of what followed them given up"),
+        };
+        writeln!(out, "replay {run}: {handed} events, {done} actions done, {given_up} given up{then}")?;
+        if *given_up + *then_given_up > 0 {
             writeln!(out, "see: cadfd outbox list --state given-up")?;
             return Ok(ExitCode::FAILURE);
         }

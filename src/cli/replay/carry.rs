@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use crate::cli::doctor::files::is_running;
-use crate::rule::RuleTable;
+use crate::rule::{Follower, RuleTable, is_counting};
 use crate::store::MessageKey;
+use crate::text::one_line;
 
 use super::carrier::{Carrier, Stopped};
 use super::{Args, Passed, Replay};
@@ -26,6 +27,31 @@ struct Work {
     events: u64,
     actions: u64,
     by_destination: BTreeMap<String, u64>,
+    /// What would follow those.
+    then: BTreeMap<String, Then>,
+    /// Events that count for rules which look at more than one.
+    counted: BTreeMap<String, u64>,
+}
+
+/// How often something would follow.
+#[derive(Debug, Default)]
+struct Then {
+    count: u64,
+    /// Whether it has a condition, or stands behind one, so that it may be less often.
+    at_most: bool,
+}
+
+impl Work {
+    fn followers(&mut self, followers: &[Follower], at_most: bool) {
+        for follower in followers {
+            let at_most = at_most || follower.when.is_some();
+            let then = self.then.entry(follower.to.clone()).or_default();
+            then.count += 1;
+            then.at_most |= at_most;
+            self.actions += u64::from(follower.id.is_some());
+            self.followers(&follower.then, at_most);
+        }
+    }
 }
 
 pub(super) fn carry(replay: &Replay, rules: &RuleTable, dir: &Path, args: &Args) -> anyhow::Result<ExitCode> {
@@ -66,14 +92,24 @@ fn work(replay: &Replay, rules: &RuleTable) -> anyhow::Result<Work> {
             return Ok(());
         }
         let plan = rules.plan(event, false);
-        work.events += u64::from(!plan.planned.is_empty());
+        let (counting, doing): (Vec<_>, Vec<_>) = plan.planned.into_iter().partition(|it| is_counting(it.to));
+        work.events += u64::from(!doing.is_empty());
         work.actions += plan.deliveries.len() as u64;
-        for planned in plan.planned {
+        for delivery in &plan.deliveries {
+            work.followers(&rules.followers(delivery), false);
+        }
+        for planned in counting {
+            *work.counted.entry(planned.rule.to_owned()).or_default() += 1;
+        }
+        for planned in doing {
             *work.by_destination.entry(planned.to.to_owned()).or_default() += 1;
         }
         Ok(())
     })?;
     told(&passed)?;
+    for (rule, count) in &work.counted {
+        writeln!(io::stderr(), "{}: passed over; {count} events would count for it", one_line(rule))?;
+    }
     Ok(work)
 }
 
@@ -85,8 +121,12 @@ fn told(passed: &Passed) -> io::Result<()> {
 }
 
 fn question(work: &Work, args: &Args) -> String {
-    let Work { events, by_destination, .. } = work;
-    let all: Vec<_> = by_destination.iter().map(|(to, count)| format!("{to} {count}")).collect();
+    let Work { events, by_destination, then, .. } = work;
+    let mut all: Vec<_> = by_destination.iter().map(|(to, count)| format!("{to} {count}")).collect();
+    all.extend(then.iter().map(|(to, Then { count, at_most })| {
+        let up_to = if *at_most { "up to " } else { "" };
+        format!("then {to} {up_to}{count}")
+    }));
     let rate = humantime::format_duration(args.rate);
     format!("Carry out the actions for {events} events ({}), one each {rate}?", all.join(", "))
 }

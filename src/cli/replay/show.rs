@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::action::Request;
 use crate::action::log::{LineFormat, line};
 use crate::event::Event;
-use crate::rule::{Plan, RuleTable};
+use crate::rule::{Follower, Made, Plan, RuleTable, is_counting};
 use crate::text::{one_line, to_ascii_json};
 
 use super::{Passed, Replay};
@@ -16,30 +17,59 @@ use super::{Passed, Replay};
 #[derive(Debug, PartialEq, Eq)]
 struct Action {
     rule: String,
-    /// A destination, `log`, or `when` for a condition that could not be evaluated.
+    /// A destination, `log`, or `when` for a condition that could not be evaluated; of what follows another, all of its chain:
+    /// `openstack.network, then http.qualys`.
     to: String,
     /// A line or a request, or why it cannot be rendered.
     what: Result<String, String>,
 }
 
-/// The actions of a plan, in its order.
-fn actions(plan: &Plan<'_>) -> anyhow::Result<Vec<Action>> {
+/// What these rules would do about an event, each action before what follows it.
+fn actions(rules: &RuleTable, event: &Arc<Event>) -> anyhow::Result<Vec<Action>> {
+    planned(rules, &rules.plan(event, false))
+}
+
+fn planned(rules: &RuleTable, plan: &Plan<'_>) -> anyhow::Result<Vec<Action>> {
     let mut lines = plan.log.as_deref().unwrap_or_default().lines();
     let mut deliveries = plan.deliveries.iter();
     let mut actions = Vec::with_capacity(plan.planned.len());
     for planned in &plan.planned {
+        let delivery = planned.delivery.as_ref().and_then(|_| deliveries.next());
         let what = match (&planned.delivery, &planned.error) {
             (None, Some(error)) => Err(error.clone()),
+            (None, None) if is_counting(planned.to) => Ok("it would count; a replay counts nothing".to_owned()),
             (None, None) => Ok(lines.next().unwrap_or_default().to_owned()),
-            (Some(_), _) => match deliveries.next().map(|delivery| &delivery.request) {
-                Some(Ok(request)) => Ok(String::from_utf8_lossy(&to_ascii_json(request)?).into_owned()),
+            (Some(_), _) => match delivery.map(|delivery| &delivery.request) {
+                Some(Ok(request)) => Ok(json(request)?),
                 Some(Err(error)) => Err(error.clone()),
                 None => Err("it was not planned".to_owned()),
             },
         };
         actions.push(Action { rule: planned.rule.to_owned(), to: planned.to.to_owned(), what });
+        let then = delivery.map(|delivery| rules.followers(delivery)).unwrap_or_default();
+        followers(planned.rule, planned.to, &then, &mut actions)?;
     }
     Ok(actions)
+}
+
+/// What follows an action, with values that are made up.
+fn followers(rule: &str, before: &str, then: &[Follower], actions: &mut Vec<Action>) -> anyhow::Result<()> {
+    for follower in then {
+        let to = format!("{before}, then {}", follower.to);
+        let when = follower.when.as_ref().map(|when| format!("when `{}`: ", one_line(when))).unwrap_or_default();
+        let what = match &follower.what {
+            Ok(Made::Line(line)) => Ok(format!("{when}{line}")),
+            Ok(Made::Request(request)) => Ok(format!("{when}{}", json(request)?)),
+            Err(error) => Err(format!("{when}{error}")),
+        };
+        actions.push(Action { rule: rule.to_owned(), to: to.clone(), what });
+        followers(rule, &to, &follower.then, actions)?;
+    }
+    Ok(())
+}
+
+fn json(request: &Request) -> anyhow::Result<String> {
+    Ok(String::from_utf8_lossy(&to_ascii_json(request)?).into_owned())
 }
 
 impl Action {
@@ -74,7 +104,7 @@ pub(super) fn dry_run(replay: &Replay, rules: &RuleTable) -> anyhow::Result<Exit
     let mut tally: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     let passed = replay.each("planning", |from, event| {
         events += 1;
-        let actions = actions(&rules.plan(event, false))?;
+        let actions = actions(rules, event)?;
         none += u64::from(actions.is_empty());
         if !actions.is_empty() {
             heading(&mut out, from, event)?;
@@ -122,8 +152,8 @@ pub(super) fn diff(replay: &Replay, today: &RuleTable, others: &RuleTable) -> an
     let mut tally: BTreeMap<(String, String), Changes> = BTreeMap::new();
     let passed = replay.each("comparing", |from, event| {
         events += 1;
-        let before = by_place(actions(&today.plan(event, false))?);
-        let after = by_place(actions(&others.plan(event, false))?);
+        let before = by_place(actions(today, event)?);
+        let after = by_place(actions(others, event)?);
         if before != after {
             changed += 1;
             heading(&mut out, from, event)?;

@@ -17,6 +17,7 @@ use crate::trail::{self, Note, Order, Query, Scan, Trail, Watch};
 
 pub(super) use filters::Filters;
 pub(super) use print::Output;
+pub(super) use request::with_followers;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]

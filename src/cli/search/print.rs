@@ -93,6 +93,7 @@ pub(super) fn readable(entry: &Entry, colour: bool) -> String {
             let _ = write!(line, " {}", delivery(entry, colour));
         }
         "replay" => replay(&mut line, entry),
+        "fired" => fired(&mut line, entry),
         "broker_lost" | "broker_found" | "stop" => said(&mut line, "", entry.cause.as_deref()),
         "bound" => {
             said(&mut line, "", entry.queue.as_deref());
@@ -136,6 +137,21 @@ fn replay(line: &mut String, entry: &Entry) {
         if let Some(text) = text {
             let _ = write!(line, ", {before}{}", one_line(text));
         }
+    }
+    let _ = write!(line, ": {} planned", entry.planned.len());
+}
+
+/// ` rule "…", threshold for 192.0.2.7: 5 events from … to …: 2 planned`.
+fn fired(line: &mut String, entry: &Entry) {
+    let rule = one_line(entry.rule.as_deref().unwrap_or("-")).replace('"', "\\\"");
+    let _ = write!(line, " rule \"{rule}\",");
+    said(line, "", entry.cause.as_deref());
+    said(line, "for ", entry.key.as_deref());
+    if let Some(count) = entry.count {
+        let _ = write!(line, ": {count} event{}", if count == 1 { "" } else { "s" });
+    }
+    if let (Some(since), Some(until)) = (entry.since, entry.until) {
+        let _ = write!(line, " from {since:.3} to {until:.3}");
     }
     let _ = write!(line, ": {} planned", entry.planned.len());
 }
@@ -200,6 +216,11 @@ mod tests {
         assert_eq!(
             shown(replay),
             "2026-11-21T10:00:00.000Z REPLAY run 7 of x.y, message m\\u{1b}, from a\\nb:1: 1 planned"
+        );
+        let fired = r#"{"seq":3,"type":"fired","at":"2026-11-21T10:00:00Z","rule":"a \"b\"","cause":"threshold","key":"x\ny","count":5,"since":"2026-11-21T09:59:00Z","until":"2026-11-21T10:00:00Z","planned":[{},{}]}"#;
+        assert_eq!(
+            shown(fired),
+            "2026-11-21T10:00:00.000Z FIRED rule \"a \\\"b\\\"\", threshold for x\\ny: 5 events from 2026-11-21T09:59:00.000Z to 2026-11-21T10:00:00.000Z: 2 planned"
         );
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::print::{outcome, readable, time, told};
 use super::{Filters, Search};
+use crate::rule::DEEPEST;
 use crate::text::one_line;
 use crate::trail::{Class, Entry, Order, Plan, Query};
 
@@ -31,9 +32,45 @@ pub(super) fn with_deliveries(filters: &Filters, now: Timestamp, search: &Search
             Ok(true)
         })?;
     }
+    let together = if messages.is_empty() { Vec::new() } else { deliveries_of_firings(&messages, search)? };
     let mut query = filters.query_but_for_requests(now)?;
-    query.any_of(&[(Class::Request, &filters.request), (Class::Message, &messages)])?;
+    query.any_of(&[(Class::Request, &filters.request), (Class::Message, &messages), (Class::Delivery, &together)])?;
     Ok(query)
+}
+
+/// The deliveries of rules that counted one of these messages: they may be for another one, that completed the count.
+fn deliveries_of_firings(messages: &[String], search: &Search) -> anyhow::Result<Vec<String>> {
+    let mut firings = Query::new();
+    firings.any_of(&[(Class::Message, messages)])?.any_of(&[(Class::Type, &["fired".to_owned()])])?;
+    let mut deliveries = Vec::new();
+    search.each(&firings, Order::Oldest, |_, hit, _| {
+        deliveries.extend(hit.entry.planned.into_iter().filter_map(|plan| plan.delivery));
+        Ok(deliveries.len() <= MOST)
+    })?;
+    with_followers(deliveries, search)
+}
+
+/// These deliveries, and those that followed them.
+pub(in crate::cli) fn with_followers(first: Vec<String>, search: &Search) -> anyhow::Result<Vec<String>> {
+    let mut known: HashSet<_> = first.iter().cloned().collect();
+    let (mut all, mut new) = (first.clone(), first);
+    // No chain is so deep; a trail that somebody made could say that one is.
+    for _ in 1..DEEPEST {
+        if new.is_empty() || all.len() > MOST {
+            break;
+        }
+        let mut ends = Query::new();
+        ends.any_of(&[(Class::Delivery, &new)])?.any_of(&[(Class::Type, &["delivery".to_owned()])])?;
+        let mut next = Vec::new();
+        search.each(&ends, Order::Oldest, |_, hit, _| {
+            let planned = hit.entry.planned.into_iter().filter_map(|plan| plan.delivery);
+            next.extend(planned.filter(|id| known.insert(id.clone())));
+            Ok(all.len() + next.len() <= MOST)
+        })?;
+        all.extend(next.iter().cloned());
+        new = next;
+    }
+    Ok(all)
 }
 
 /// Shows each event with what it led to beneath it.
@@ -47,7 +84,7 @@ pub(super) fn tree(query: &Query, search: &Search, limit: Option<u64>) -> anyhow
     Ok(tree.show(&mut io::stdout().lock(), crate::cli::colour())?)
 }
 
-/// Events and replays, with the deliveries that each led to. One message can have several: replayed, it led to more.
+/// Events, replays and rules that fired, with the deliveries that each led to. One message can have several: replayed, it led to more.
 #[derive(Default)]
 struct Tree {
     limit: usize,
@@ -102,14 +139,20 @@ fn branch(out: &mut impl Write, event: &Entry, settled: &[Entry], colour: bool) 
     )?;
     let mut known: HashMap<&str, &Entry> =
         settled.iter().filter_map(|entry| Some((entry.delivery.as_deref()?, entry))).collect();
-    let mut lines: Vec<_> = event
-        .planned
-        .iter()
-        .map(|plan| match plan.delivery.as_deref().and_then(|id| known.remove(id)) {
-            Some(entry) => settled_line(entry, colour),
+    let mut lines = Vec::new();
+    let mut left: Vec<_> = event.planned.iter().rev().map(|plan| (plan, 0)).collect();
+    while let Some((plan, depth)) = left.pop() {
+        let line = match plan.delivery.as_deref().and_then(|id| known.remove(id)) {
+            Some(entry) => {
+                left.extend(entry.planned.iter().rev().map(|plan| (plan, depth + 1)));
+                settled_line(entry, colour)
+            }
             None => open_line(plan),
-        })
-        .collect();
+        };
+        // No chain is so deep; a trail that somebody made could say that one is.
+        let then = if depth == 0 { String::new() } else { format!("{}then ", "   ".repeat(depth.min(DEEPEST) - 1)) };
+        lines.push(format!("{then}{line}"));
+    }
     lines.extend(
         settled
             .iter()
@@ -191,6 +234,36 @@ mod tests {
         assert!(lines[5].contains("└─ http.x done") && lines[5].ends_with("5 attempts"), "{shown}");
         assert_eq!(lines[6], "deliveries of message m1, whose event is not shown");
         assert!(lines[7].ends_with("6 attempts"), "{shown}");
+    }
+
+    #[test]
+    fn what_followed_a_delivery_stands_beneath_it() {
+        let delivery = |seq: u64, id: &str, then: &str| {
+            json!({"seq": seq, "type": "delivery", "at": "2026-11-21T10:00:05Z", "delivery": id, "event_seq": 1,
+                "message_id": "m1", "rule": "r", "destination": "http.x", "outcome": "done", "attempts": seq,
+                "planned": [{"rule": "r", "to": "http.x", "delivery": then}, {"rule": "r", "to": "log"}]})
+        };
+        let planned = json!([{"rule": "r", "to": "http.x", "delivery": "d1"}, {"rule": "r", "to": "log"}]);
+        let event = json!({"seq": 1, "type": "event", "message_id": "m1", "event_type": "x.y", "planned": planned});
+        let mut tree = Tree { limit: MOST, ..Tree::default() };
+        for record in [event, delivery(2, "d1", "d2"), delivery(3, "d2", "d1")] {
+            tree.add(0, Entry::read(record.to_string().as_bytes()).unwrap());
+        }
+        let mut out = Vec::new();
+        assert!(tree.show(&mut out, false).unwrap());
+        let shown = String::from_utf8(out).unwrap();
+        let wanted = [
+            "  ├─ http.x done, rule r",
+            "  ├─ then http.x done, rule r",
+            "  ├─    then http.x has no outcome",
+            "  ├─    then log, rule r",
+            "  ├─ then log, rule r",
+            "  └─ log, rule r",
+        ];
+        for (line, wanted) in shown.lines().skip(2).zip(wanted) {
+            assert!(line.starts_with(wanted), "{line:?}: {shown}");
+        }
+        assert_eq!(shown.lines().count(), 8, "{shown}");
     }
 
     #[test]

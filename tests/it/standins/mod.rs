@@ -16,6 +16,7 @@ mod http;
 mod jenkins;
 pub mod keystone;
 mod ledger;
+mod qualys;
 mod server;
 mod slack;
 
@@ -23,6 +24,7 @@ pub use http::{Call, Expect, Receiver};
 pub use jenkins::{Build, Jenkins, Job, Trouble};
 pub use keystone::Keystone;
 pub use ledger::Ledger;
+pub use qualys::{Qualys, Scan};
 pub use server::{Fault, Server};
 pub use slack::{Message, Slack};
 
