@@ -1,4 +1,4 @@
-//! `cadfd check`: settings, rules and templates.
+//! `cadfd check`: settings, rules and templates, and the tests that stand in the rule files.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 pub(super) fn check(path: &Path) -> anyhow::Result<ExitCode> {
     let config = super::load(path)?;
+    let failed = config.failed_tests();
+    if !failed.0.is_empty() {
+        return Err(failed.into());
+    }
     let mut out = io::stdout().lock();
     for note in &config.notes {
         writeln!(out, "note: {note}")?;
@@ -18,5 +22,8 @@ pub(super) fn check(path: &Path) -> anyhow::Result<ExitCode> {
         config.rules.len(),
         config.destinations.len()
     )?;
+    if !config.tests.is_empty() {
+        writeln!(out, "tests of the rules: {} passed", config.tests.len())?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@ use crate::oslo::{KeystoneConf, TransportUrl};
 const SETTINGS: &str = include_str!("../../config/cadfd.toml");
 const FIRST_RULES: &str = include_str!("../../config/rules.d/00-log.toml");
 const EXAMPLES: &str = include_str!("../../config/rules.d/10-examples.toml");
+const TOGETHER: &str = include_str!("../../config/rules.d/20-together.toml");
 
 /// Where the shipped settings say that they are.
 const SHIPPED_DIR: &str = "/etc/cadfd";
@@ -71,6 +72,7 @@ pub(super) fn init(args: &Args) -> anyhow::Result<ExitCode> {
     write(&mut out, &in_dir("cadfd.toml"), &settings(dir, &broker, conf), 0o644)?;
     write(&mut out, &in_dir("rules.d/00-log.toml"), FIRST_RULES, 0o644)?;
     write(&mut out, &in_dir("rules.d/10-examples.toml"), EXAMPLES, 0o644)?;
+    write(&mut out, &in_dir("rules.d/20-together.toml"), TOGETHER, 0o644)?;
     write!(out, "{}", next_steps(dir, &broker, (conf, &args.keystone_conf), is_new))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -86,7 +86,7 @@ pub struct Cli {
 enum Command {
     /// Consume notifications, keep the audit trail, carry out actions: the daemon.
     Run,
-    /// Check settings, rules and templates; say every mistake with its file and line.
+    /// Check settings and rules, run the tests beside rules; say every mistake with its place.
     Check,
     /// Try each real thing: files, brokers, queues, rights, Keystone, destinations; say what to change.
     ///

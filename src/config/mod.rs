@@ -1,7 +1,7 @@
 //! Settings and rules: files and environment in, one checked [`Config`] or all their mistakes out.
 //!
 //! Its promise: every mistake is found at once and said with its file and line; a secret is never in a message; the
-//! daemon runs on nothing that `cadfd check` would refuse.
+//! daemon runs on nothing that `cadfd check` would refuse, but for tests of rules that fail.
 //!
 //! The `config` crate lays `CADFD_*` variables over the file; the file is also parsed with positions, so that each
 //! value knows the line or the variable it came from.
@@ -18,6 +18,7 @@ mod login;
 mod lookups;
 mod node;
 mod rotation;
+mod rule_tests;
 mod rules;
 mod secrets;
 mod section;
@@ -40,6 +41,7 @@ use crate::store;
 pub use credentials::FOLDER as CREDENTIALS;
 pub use keystone::{Keystone, Lookups};
 pub use node::{Place, Problem, Problems};
+pub use rule_tests::RuleTest;
 pub use secrets::secret_files;
 
 use node::Node;
@@ -74,8 +76,18 @@ pub struct Config {
     pub destinations: BTreeMap<String, Destination>,
     /// What is done about which event.
     pub rules: Arc<RuleTable>,
+    /// The tests that stand in the rule files.
+    pub tests: Vec<RuleTest>,
     /// What to say about the settings though they can be used.
     pub notes: Vec<String>,
+}
+
+impl Config {
+    /// What the tests in the rule files find. They are for whoever changes rules: the daemon runs none.
+    #[must_use]
+    pub fn failed_tests(&self) -> Problems {
+        rule_tests::run(&self.tests, &self.rules)
+    }
 }
 
 /// A destination's settings; compared at a reload.
@@ -268,7 +280,7 @@ fn read(
         None => rules::files(&rules_dir, &rules_section),
     };
     let lookups = Arc::new(lookups::read(&root, problems));
-    let rules = rules::read(&files, &destinations, &lookups, problems);
+    let (rules, tests) = rules::read(&files, &destinations, &lookups, problems);
     rules_section.finish();
     root.finish();
     Config {
@@ -282,6 +294,7 @@ fn read(
         names,
         destinations,
         rules: Arc::new(rules),
+        tests,
         notes,
     }
 }

@@ -11,6 +11,7 @@ use crate::template::{Fields, Lookups, nearest};
 
 use super::Destination;
 use super::node::{self, Node, Place, Problems};
+use super::rule_tests::{self, RuleTest};
 use super::section::Section;
 use super::steps::{self, Scope};
 use super::{acts, correlation};
@@ -35,15 +36,15 @@ impl<'a> Known<'a> {
     }
 }
 
-/// All rules of these files, in this order.
+/// All rules of these files, in this order, and the tests that stand beside them.
 pub(super) fn read(
     files: &[PathBuf],
     destinations: &Destinations,
     lookups: &Arc<Lookups>,
     problems: &RefCell<Problems>,
-) -> RuleTable {
+) -> (RuleTable, Vec<RuleTest>) {
     let known = Known::new(destinations, lookups);
-    let mut rules = Vec::new();
+    let (mut rules, mut tests) = (Vec::new(), Vec::new());
     let mut names = HashMap::new();
     let mut sound = HashMap::new();
     for path in files {
@@ -51,7 +52,9 @@ pub(super) fn read(
         let root = text.and_then(|text| Node::parse(path, &text, &mut problems.borrow_mut()));
         let Some(root) = root else { continue };
         let root = Section::new(&root, "", problems);
+        let mut own = Vec::new();
         for section in root.tables("rule", "[[rule]]") {
+            own.extend(section.text("name"));
             let before = problems.borrow().0.len();
             let rule = Reader { known: &known, section: &section }.rule();
             if let Some(rule) = rule {
@@ -68,6 +71,7 @@ pub(super) fn read(
             }
             section.finish();
         }
+        tests.append(&mut rule_tests::read(&root, path, own));
         root.finish();
     }
     let table = RuleTable::new(rules).with_lookups(Arc::clone(lookups));
@@ -80,7 +84,7 @@ pub(super) fn read(
             problems.add(place, format!("{what}: {error} (tried on a sample {event_type} event)"));
         }
     });
-    table
+    (table, tests)
 }
 
 /// The files that were named, and those of directories that were named.

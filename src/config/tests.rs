@@ -9,7 +9,8 @@ use crate::action::ClientSettings;
 use crate::intake::{Bound, QueueType};
 use crate::rule::sample;
 
-/// The mistakes of a case written to a folder of its own, with file names instead of paths. `$DIR` is that folder.
+/// The mistakes of a case, those that its rules' tests find included, written to a folder of its own, with file names instead
+/// of paths. `$DIR` is that folder.
 fn mistakes(case: &Case) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let here = |text: &str| text.replace("$DIR", dir.path().to_str().unwrap());
@@ -21,7 +22,7 @@ fn mistakes(case: &Case) -> Vec<String> {
     match load(&dir.path().join("cadfd.toml"), &variables) {
         Ok(config) => {
             assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
-            Vec::new()
+            named(&config.failed_tests(), dir.path())
         }
         Err(problems) => named(&problems, dir.path()),
     }
@@ -348,25 +349,91 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
     }
     let (rules, settings): (Vec<_>, Vec<_>) =
         readme_blocks("toml").into_iter().partition(|block| block.contains("[[rule]]"));
-    assert_eq!((rules.len(), settings.len()), (7, 2));
-    let shipped = include_str!("../../config/rules.d/10-examples.toml");
-    for rules in &rules {
-        let off: Vec<_> = rules.lines().map(|line| format!("# {line}").trim_end().to_owned()).collect();
+    let (tests, settings): (Vec<_>, Vec<_>) = settings.into_iter().partition(|block| block.contains("[[test]]"));
+    assert_eq!((rules.len(), settings.len(), tests.len()), (9, 4, 1));
+    for rule in rules.iter().flat_map(|block| block.split("\n[[rule]]")) {
+        let rule = format!("[[rule]]{}", rule.strip_prefix("[[rule]]").unwrap_or(rule).trim_end());
+        let off: Vec<_> = rule.lines().map(|line| format!("# {line}").trim_end().to_owned()).collect();
         let off = off.join("\n");
-        assert!(shipped.contains(&off), "config/rules.d/10-examples.toml does not have:\n{off}");
+        assert!(SHIPPED.iter().any(|(_, text)| text.contains(&off)), "config/rules.d does not have:\n{off}");
     }
     fs::create_dir(dir.path().join("rules.d")).unwrap();
     for (at, rules) in rules.iter().enumerate() {
-        fs::write(dir.path().join(format!("rules.d/{at}.toml")), rules).unwrap();
+        // The tests are of the first rule.
+        let tests = if at == 0 { tests.concat() } else { String::new() };
+        fs::write(dir.path().join(format!("rules.d/{at}.toml")), format!("{rules}\n{tests}")).unwrap();
     }
     let path = dir.path().join("cadfd.toml");
-    fs::write(&path, settings.concat().replace("%d", dir.path().to_str().unwrap())).unwrap();
+    let (settings, here) = (settings.concat(), dir.path().to_str().unwrap());
+    fs::write(&path, settings.replace("%d", here).replace("\"/etc/cadfd/", &format!("\"{here}/"))).unwrap();
     let config = load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.rules.len(), 9);
+    assert_eq!(config.rules.len(), 13);
+    assert_eq!((config.tests.len(), config.failed_tests()), (1, Problems::default()));
     assert!(config.keystone.is_some());
     // Each of them does something on a captured event.
     let planned: Vec<_> = sample::typical().flat_map(|event| config.rules.plan(event, false).planned).collect();
     for rule in config.rules.rules() {
         assert!(planned.iter().any(|p| p.rule == rule.name && p.error.is_none()), "{}", rule.name);
+    }
+}
+
+/// The shipped rules that are switched off.
+const SHIPPED: [(&str, &str); 2] = [
+    ("10-examples.toml", include_str!("../../config/rules.d/10-examples.toml")),
+    ("20-together.toml", include_str!("../../config/rules.d/20-together.toml")),
+];
+
+/// The shipped examples, each of them switched on, with what `change` makes of them.
+fn shipped_examples(change: impl Fn(&str) -> Option<String>) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("rules.d")).unwrap();
+    for (name, shipped) in SHIPPED {
+        let begin = shipped.find("# [[rule]]").unwrap();
+        let lines = shipped[begin..].lines();
+        let on = lines.map(|line| line.strip_prefix("# ").or(line.strip_prefix('#')).unwrap_or(line));
+        let on: Vec<_> = on.filter_map(&change).collect();
+        fs::write(dir.path().join("rules.d").join(name), on.join("\n")).unwrap();
+    }
+    fs::write(dir.path().join("rules.d/00-log.toml"), include_str!("../../config/rules.d/00-log.toml")).unwrap();
+    let http = |name: &str| format!("[http.{name}]\nurl = \"https://x.example.org/v1\"\n");
+    let settings = "[rabbitmq]\ntransport_url = \"rabbit://u:p@h/\"\n[file.custody]\npath = \"/mnt/x\"\n\
+        [jenkins.ci]\nurl = \"https://j.example.org\"\nuser = \"u\"\ntoken = \"t\"\n\
+        [slack.ops]\nwebhook_url = \"https://hooks.slack.com/services/T/B/x\"\n";
+    let https = ["cmdb_grants", "cmdb_revocations", "witness"].map(http).concat();
+    let path = dir.path().join("cadfd.toml");
+    fs::write(&path, format!("{settings}{https}")).unwrap();
+    load(&path, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_shipped_rules_have_tests_that_pass_and_can_fail() {
+    let failed = |config: &Config| -> BTreeMap<String, String> {
+        let of = |problem: &Problem| {
+            let text = problem.text.strip_prefix("test \"").unwrap().split_once("\": ").unwrap();
+            (text.0.to_owned(), text.1.to_owned())
+        };
+        config.failed_tests().0.iter().map(of).collect()
+    };
+    let config = shipped_examples(|line| Some(line.to_owned()));
+    assert_eq!(failed(&config), BTreeMap::new());
+    assert!(config.tests.len() >= 16, "{}", config.tests.len());
+    for rule in config.rules.rules() {
+        assert!(config.tests.iter().any(|test| test.names(&rule.name)), "no test names {:?}", rule.name);
+    }
+    // Each that expects something finds it when no rule is about these events any more; the line for everything stays.
+    let away = shipped_examples(|line| match line.split_once("event_type = \"") {
+        Some(("", _)) => Some("event_type = \"none.at.all\"".to_owned()),
+        _ => Some(line.to_owned()),
+    });
+    let expecting: Vec<_> = config.tests.iter().filter(|test| test.expects_a_match()).collect();
+    assert_eq!(failed(&away).len(), expecting.len() - 1, "{:?}", failed(&away));
+    // Each that expects nothing finds what is no longer excluded.
+    let wide = shipped_examples(|line| {
+        let excludes = ["when ", "outcome ", "final "].iter().any(|key| line.starts_with(key));
+        (!excludes).then(|| line.to_owned())
+    });
+    let found = failed(&wide);
+    for test in config.tests.iter().filter(|test| !test.expects_a_match()) {
+        assert!(found.contains_key(test.name()), "{}: {found:?}", test.name());
     }
 }

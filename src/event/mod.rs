@@ -22,6 +22,7 @@ mod secrets;
 mod time;
 mod unreadable;
 mod view;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +41,7 @@ pub use view::{
     Assignment, Change, Event, Federation, Format, Initiator, KEYS, Member, Origin, Outcome, Reason, Reference,
     Resource, Visit,
 };
+pub use written::rewritten;
 
 /// How many remarks an event keeps: a list of a million wrong things is odd once.
 const MAX_ODD: usize = 20;

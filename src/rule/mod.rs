@@ -5,6 +5,7 @@
 
 mod act;
 mod correlation;
+mod expect;
 mod followers;
 mod matcher;
 pub mod sample;
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
 pub use correlation::{Absent, Correlation, Counted, Group, SILENCE_CAUSES, Threshold, Together, silence};
+pub use expect::{Expectation, ExpectedAction};
 pub use followers::{Follower, Made};
 pub use matcher::{GlobError, Globs};
 pub use steps::{DEEPEST, PlannedIds, Step, Steps};
@@ -168,9 +170,10 @@ impl Rule {
 
     /// Whether it applies, the event type aside.
     fn verdict(&self, subject: &Subject<'_>) -> Verdict {
-        if !self.enabled {
-            return Verdict::Disabled;
-        }
+        if self.enabled { self.verdict_if_enabled(subject) } else { Verdict::Disabled }
+    }
+
+    fn verdict_if_enabled(&self, subject: &Subject<'_>) -> Verdict {
         if self.outcome.as_ref().is_some_and(|wanted| !wanted.contains(&subject.event.outcome)) {
             return Verdict::Outcome;
         }
@@ -334,12 +337,18 @@ impl RuleTable {
     /// Why each rule applies or does not, in order.
     #[must_use]
     pub fn verdicts(&self, subject: &Subject<'_>) -> Vec<(&Rule, Verdict)> {
+        self.verdicts_with(subject, |_| false)
+    }
+
+    /// The same, as if the rules that `on` names were in force even where they are switched off.
+    fn verdicts_with(&self, subject: &Subject<'_>, on: impl Fn(&Rule) -> bool) -> Vec<(&Rule, Verdict)> {
         let mut ended_by: Option<&str> = None;
         let mut verdicts = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
             let verdict = match ended_by {
                 Some(name) => Verdict::AfterFinal(name.to_owned()),
                 None if !rule.event_type.matches(&subject.event.event_type) => Verdict::EventType,
+                None if on(rule) => rule.verdict_if_enabled(subject),
                 None => rule.verdict(subject),
             };
             if verdict == Verdict::Matches && rule.is_final {

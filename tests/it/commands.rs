@@ -74,6 +74,48 @@ fn check_and_run_refuse_the_same_mistakes() {
     });
 }
 
+const TESTS: &str = r#"
+[[rule]]
+name = "outside"
+event_type = "identity.authenticate"
+when = "initiator.address not in cidr('192.0.2.0/24')"
+  [[rule.log]]
+  text = "{{ initiator.address }}"
+
+[[test]]
+name = "from the office"
+event = { sample = "identity.authenticate", initiator = { address = "192.0.2.7" } }
+matches = []
+
+[[test]]
+name = "from elsewhere"
+event = { sample = "identity.authenticate", initiator = { address = "198.51.100.7" } }
+actions = [{ rule = "outside", to = "log", line = "198.51.100.7" }]
+"#;
+
+#[test]
+fn check_runs_the_tests_of_rules_and_the_daemon_starts_whatever_they_find() {
+    run_test(async || {
+        let out = site().rules(TESTS).cadfd_ok(&["check"]).await;
+        assert!(out.ends_with("queues: cadfd.info\ntests of the rules: 2 passed\n"), "{out}");
+        let bad = site().rules(&TESTS.replace("not in cidr", "in cidr"));
+        let check = bad.cadfd(&["check"]).await;
+        let (said, out) = (String::from_utf8(check.stderr).unwrap(), String::from_utf8(check.stdout).unwrap());
+        assert_eq!((check.status.code(), out.as_str()), (Some(2), ""), "{said}");
+        let when = "`initiator.address in cidr('192.0.2.0/24')`";
+        for words in [
+            "01.toml:9: test \"from the office\": the rule \"outside\" matches too; name it in `matches`, or narrow it\n",
+            &format!("01.toml:14: test \"from elsewhere\": the rule \"outside\" does not match: {when} is not true\n"),
+            "2 mistakes\n",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let mut daemon = bad.start();
+        daemon.wait_log("rules=5").await;
+        daemon.stop().await;
+    });
+}
+
 #[test]
 fn explain_shows_events_rules_and_requests() {
     run_test(async || {
