@@ -36,7 +36,7 @@ pub(super) const DELIVERY: HeaderName = HeaderName::from_static("x-cadfd-deliver
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A client for one destination.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     times: Times,
@@ -71,6 +71,11 @@ impl Client {
         Ok(Self { http, times, limits: limits.clone(), veil: Veil::new(secrets) })
     }
 
+    /// The same client, which does not show `secret` either.
+    pub(super) fn with_secret(&self, secret: &str) -> Self {
+        Self { veil: self.veil.with(secret), ..self.clone() }
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -101,11 +106,29 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::Request) -> Result<Reply, Outcome> {
-        let mut response = self.http.execute(request).await.map_err(|error| self.unreachable(&error.without_url()))?;
         // The status has been said: an answer that breaks off later changes nothing about it.
-        let (body, end) = transport::read(&mut response, BODY_LIMIT).await;
+        self.read(request, BODY_LIMIT).await.map(|(reply, _)| reply)
+    }
+
+    /// Sends what is no delivery, for the sake of its answer: a success whose answer breaks off is none. `Err` also where
+    /// a success has more than `limit` bytes.
+    pub(super) async fn fetch(&self, request: RequestBuilder, limit: usize) -> Result<Reply, Outcome> {
+        let request = request.build().map_err(|_| Outcome::given_up("the request cannot be built from its parts"))?;
+        match self.read(request, limit).await? {
+            (reply, End::TooLong) if reply.status.is_success() => {
+                Err(Outcome::given_up(format!("the answer is larger than {}", size(limit))))
+            }
+            (reply, End::Broken(error)) if reply.status.is_success() => Err(self.unreachable(&error)),
+            (reply, _) => Ok(reply),
+        }
+    }
+
+    async fn read(&self, request: reqwest::Request, limit: usize) -> Result<(Reply, End), Outcome> {
+        let mut response = self.http.execute(request).await.map_err(|error| self.unreachable(&error.without_url()))?;
+        let (body, end) = transport::read(&mut response, limit).await;
         let whole = matches!(end, End::Whole);
-        Ok(Reply { status: response.status(), headers: std::mem::take(response.headers_mut()), body, whole })
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        Ok((Reply { status, headers, body, whole }, end))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Outcome {
@@ -119,10 +142,15 @@ impl Client {
 
     /// The outcome of an answer that is not a success.
     pub(super) fn refused(&self, reply: &Reply, attempt: &Attempt<'_>) -> Outcome {
+        self.refused_at(reply, attempt.now)
+    }
+
+    /// The same, of an answer that came at `now`.
+    pub(super) fn refused_at(&self, reply: &Reply, now: jiff::Timestamp) -> Outcome {
         let status = reply.status;
         match classify(status.as_u16()) {
             Verdict::Retry(scope) => {
-                let after = reply.headers.get(RETRY_AFTER).and_then(|value| retry_after(value, attempt.now));
+                let after = reply.headers.get(RETRY_AFTER).and_then(|value| retry_after(value, now));
                 let kind = match scope {
                     Scope::Destination => FailureKind::Overloaded,
                     Scope::Delivery => FailureKind::Error,
@@ -156,6 +184,11 @@ impl Client {
     pub(super) fn show(&self, text: &str) -> String {
         self.veil.show(text.as_bytes(), REPLY_LIMIT)
     }
+}
+
+/// A bound, as it is said: `1 MiB`.
+pub(super) fn size(bytes: usize) -> String {
+    bytesize::ByteSize(bytes as u64).display().iec().to_string()
 }
 
 /// What an HTTP status means for a delivery.

@@ -70,7 +70,8 @@ impl Destination {
         let mut examined = match self {
             Self::Jenkins(jenkins) => jenkins.examine(name, uses).await,
             Self::Slack(slack) => slack.client.reach(name, slack.origin()).await,
-            Self::Http(http) => http.client.reach(name, http.origin()).await,
+            Self::Http(http) => http.client.reach_at(name, http.origin().await).await,
+            Self::OpenStack(openstack) => openstack.client().reach_at(name, openstack.endpoint().await).await,
             Self::File(file) => Examined { findings: vec![look(name, file)], skew: None },
             Self::Syslog(syslog) => Examined { findings: vec![approach(name, syslog.look().await)], skew: None },
         };
@@ -99,6 +100,7 @@ impl Destination {
                 let (kind, at) = ("cadfd.doctor.test".to_owned(), Some(now));
                 Request::Syslog(syslog::Request { kind, at, text, ..syslog::Request::default() })
             }
+            Self::OpenStack(_) => return Finding::untried(tried, "not sent: it is only read"),
             Self::Http(http) if *http.method() == Method::POST => {
                 let body = http::Body::Json(json!({"test": true, "from": "cadfd doctor", "text": text}));
                 Request::Http(http::Request { body, ..http::Request::default() })
@@ -146,6 +148,20 @@ pub(super) fn refused(tried: String, reason: &str) -> Finding {
 }
 
 impl Client {
+    /// The same, where the address has to be found out.
+    async fn reach_at(&self, name: &str, origin: Result<Url, Outcome>) -> Examined {
+        match origin {
+            Ok(url) => self.reach(name, self::origin(&url)).await,
+            Err(Outcome::Retry { reason, .. } | Outcome::GivenUp { reason, .. }) => {
+                let (found, change) = split(&reason);
+                let finding =
+                    Finding::problem(format!("{name}: in the catalogue"), found.to_owned(), change.to_owned());
+                Examined { findings: vec![finding], skew: None }
+            }
+            Err(_) => Examined { findings: Vec::new(), skew: None },
+        }
+    }
+
     /// Whether anything answers at the address, and over TLS.
     async fn reach(&self, name: &str, origin: Url) -> Examined {
         let tls = origin.scheme() == "https";

@@ -3,6 +3,8 @@
 //! Its promise: method, headers and credentials are the settings' own, and whatever a rule fills in, the call stays
 //! under the destination's URL.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
@@ -13,7 +15,9 @@ use super::capture::{Capture, Source};
 use super::client::{self, Client, Reply};
 use super::examine::origin;
 use super::signature::Key;
+use super::ticket::{TOKEN, Ticket};
 use super::{Answer, Attempt, BuildError, Limits, Outcome};
+use crate::keystone::Account;
 use crate::secret::Secret;
 use crate::transport;
 
@@ -40,6 +44,9 @@ const RESERVED: [&str; 12] = [
 pub struct Settings {
     /// All calls stay under it. A query in it is kept, the rule's is appended. A secret, since many hold one.
     pub url: Secret,
+    /// In place of the URL: the type of a service of OpenStack's, whose endpoint is the catalogue's; only with
+    /// [`Auth::Keystone`].
+    pub service: Option<String>,
     /// GET, POST, PUT, PATCH or DELETE. Default POST.
     pub method: String,
     /// Sent with every call; a `Content-Type` here wins over the body's own.
@@ -71,6 +78,11 @@ pub enum Auth {
     Bearer {
         /// What follows `Bearer `.
         token: Secret,
+    },
+    /// A token of this account in `X-Auth-Token`, as OpenStack's services want it.
+    Keystone {
+        /// Whose token.
+        account: Account,
     },
 }
 
@@ -147,7 +159,8 @@ pub fn check_path(path: &str) -> Result<(), PathError> {
 /// An HTTP destination.
 #[derive(Debug)]
 pub struct Http {
-    url: Address,
+    base: Base,
+    account: Option<Account>,
     method: Method,
     headers: HeaderMap,
     key: Option<Key>,
@@ -159,15 +172,19 @@ impl Http {
     ///
     /// Names the setting that cannot work.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let url = transport::base_url("url", settings.url.expose())?;
+        let base = Base::new(settings)?;
         let method = settings.method.to_ascii_uppercase();
         let method = METHODS.contains(&&*method).then(|| Method::from_bytes(method.as_bytes()).ok()).flatten();
         let method =
             method.ok_or_else(|| BuildError::new("method", format!("expected one of {}", METHODS.join(", "))))?;
         let headers = headers(settings)?;
         let key = settings.signing_secret.as_ref().map(Key::new).transpose()?;
-        let client = Client::new(&settings.client, &settings.limits, secrets(settings, &url))?;
-        Ok(Self { url: Address(url), method, headers, key, client })
+        let client = Client::new(&settings.client, &settings.limits, secrets(settings, &base))?;
+        let account = match &settings.auth {
+            Auth::Keystone { account } => Some(account.clone()),
+            _ => None,
+        };
+        Ok(Self { base, account, method, headers, key, client })
     }
 
     /// How hard it may be pressed.
@@ -176,9 +193,13 @@ impl Http {
         self.client.limits()
     }
 
-    /// Where it is, without path and query.
-    pub(super) fn origin(&self) -> Url {
-        origin(&self.url.0)
+    /// Where it is, without path and query; `Err` where the catalogue cannot tell now.
+    pub(super) async fn origin(&self) -> Result<Url, Outcome> {
+        match (&self.base, &self.account) {
+            (Base::Url(url), _) => Ok(origin(&url.0)),
+            (Base::Service(service), Some(account)) => Ok(origin(&Ticket::get(account).await?.endpoint(service)?)),
+            (Base::Service(_), None) => Err(Outcome::given_up(NO_ACCOUNT)),
+        }
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -186,10 +207,40 @@ impl Http {
     }
 
     pub(super) async fn perform(&self, request: &Request, attempt: &Attempt<'_>) -> Outcome {
-        let url = match self.url.extend(request) {
-            Ok(url) => url,
-            Err(error) => return Outcome::given_up(format!("the rendered path {error}")),
+        match self.answer(request, attempt).await {
+            Ok((reply, client)) if reply.status.is_success() => done(&request.capture, &reply, &client),
+            Ok((reply, client)) => client.refused(&reply, attempt),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// What is answered, and the client that may show it.
+    async fn answer(&self, request: &Request, attempt: &Attempt<'_>) -> Result<(Reply, Cow<'_, Client>), Outcome> {
+        let Some(account) = &self.account else {
+            let Base::Url(url) = &self.base else { return Err(Outcome::given_up(NO_ACCOUNT)) };
+            let call = self.call(&url.0, request, attempt)?;
+            return Ok((self.client.execute(call, attempt).await?, Cow::Borrowed(&self.client)));
         };
+        let mut ticket = Ticket::get(account).await?;
+        loop {
+            let mut call = match &self.base {
+                Base::Url(url) => self.call(&url.0, request, attempt)?,
+                Base::Service(service) => self.call(&ticket.endpoint(service)?, request, attempt)?,
+            };
+            let (name, token) = ticket.header()?;
+            call.headers_mut().insert(name, token);
+            let client = ticket.veiled(&self.client);
+            let reply = client.execute(call, attempt).await?;
+            if !ticket.is_to_call_again(&client, &reply).await? {
+                return Ok((reply, Cow::Owned(client)));
+            }
+        }
+    }
+
+    /// The call, complete but for the delivery's id and the token.
+    fn call(&self, base: &Url, request: &Request, attempt: &Attempt<'_>) -> Result<reqwest::Request, Outcome> {
+        let url = below(base, request.path.as_deref(), &request.query)
+            .map_err(|error| Outcome::given_up(format!("the rendered path {error}")))?;
         let builder = self.client.request(self.method.clone(), url);
         let builder = match &request.body {
             Body::None => builder,
@@ -197,19 +248,13 @@ impl Http {
             Body::Form(pairs) => builder.form(pairs),
         };
         let Ok(mut call) = builder.build() else {
-            return Outcome::given_up("the request cannot be built from its parts");
+            return Err(Outcome::given_up("the request cannot be built from its parts"));
         };
         for (name, value) in &self.headers {
             call.headers_mut().insert(name, value.clone());
         }
-        if let Err(outcome) = self.sign(&mut call, attempt) {
-            return outcome;
-        }
-        match self.client.execute(call, attempt).await {
-            Ok(reply) if reply.status.is_success() => done(&request.capture, &reply, &self.client),
-            Ok(reply) => self.client.refused(&reply, attempt),
-            Err(outcome) => outcome,
-        }
+        self.sign(&mut call, attempt)?;
+        Ok(call)
     }
 
     fn sign(&self, call: &mut reqwest::Request, attempt: &Attempt<'_>) -> Result<(), Outcome> {
@@ -240,23 +285,45 @@ impl std::fmt::Debug for Address {
     }
 }
 
-impl Address {
-    fn extend(&self, request: &Request) -> Result<Url, PathError> {
-        let mut url = self.0.clone();
-        if let Some(path) = request.path.as_deref().filter(|path| !path.is_empty()) {
-            check_path(path)?;
-            let base = format!("{}/", self.0.path().trim_end_matches('/'));
-            url.set_path(&format!("{base}{}", path.strip_prefix('/').unwrap_or(path)));
-            // Already so after the check; but it is the URL as the parser understands it that is sent.
-            if !url.path().starts_with(&base) {
-                return Err(PathError::Outside);
+/// What all calls stay under.
+#[derive(Debug)]
+enum Base {
+    Url(Address),
+    /// The endpoint of this type of service.
+    Service(String),
+}
+
+/// Not reached with checked settings.
+const NO_ACCOUNT: &str = "`service` is found in the catalogue of `auth = \"keystone\"`, which is not set";
+
+impl Base {
+    fn new(settings: &Settings) -> Result<Self, BuildError> {
+        match &settings.service {
+            None => transport::base_url("url", settings.url.expose()).map(|url| Self::Url(Address(url))),
+            Some(_) if !matches!(settings.auth, Auth::Keystone { .. }) => {
+                Err(BuildError::new("service", "needs `auth = \"keystone\"`, whose token brings the catalogue"))
             }
+            Some(service) => Ok(Self::Service(service.clone())),
         }
-        if !request.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&request.query);
-        }
-        Ok(url)
     }
+}
+
+/// An address below another.
+pub(super) fn below(base: &Url, path: Option<&str>, query: &[(String, String)]) -> Result<Url, PathError> {
+    let mut url = base.clone();
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
+        check_path(path)?;
+        let base = format!("{}/", base.path().trim_end_matches('/'));
+        url.set_path(&format!("{base}{}", path.strip_prefix('/').unwrap_or(path)));
+        // Already so after the check; but it is the URL as the parser understands it that is sent.
+        if !url.path().starts_with(&base) {
+            return Err(PathError::Outside);
+        }
+    }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    Ok(url)
 }
 
 fn headers(settings: &Settings) -> Result<HeaderMap, BuildError> {
@@ -267,7 +334,8 @@ fn headers(settings: &Settings) -> Result<HeaderMap, BuildError> {
         if RESERVED.contains(&key.as_str()) {
             return Err(wrong("is set by cadfd itself; leave it out"));
         }
-        if key == AUTHORIZATION && settings.auth != Auth::None {
+        let theirs = if matches!(settings.auth, Auth::Keystone { .. }) { TOKEN } else { AUTHORIZATION };
+        if key == theirs && settings.auth != Auth::None {
             return Err(wrong("is set by the credentials as well; keep one of the two"));
         }
         let text = value.expose().trim();
@@ -277,7 +345,8 @@ fn headers(settings: &Settings) -> Result<HeaderMap, BuildError> {
         }
     }
     let (setting, credentials) = match &settings.auth {
-        Auth::None => return Ok(headers),
+        // Its token is another each time.
+        Auth::None | Auth::Keystone { .. } => return Ok(headers),
         Auth::Basic { user, .. } if user.contains(':') => {
             return Err(BuildError::new("user", "has a colon, which HTTP basic authentication cannot carry"));
         }
@@ -296,13 +365,16 @@ fn sensitive(mut value: HeaderValue) -> HeaderValue {
 }
 
 /// Whatever a receiver must not be able to make us show by echoing it.
-fn secrets(settings: &Settings, url: &Url) -> Vec<String> {
-    let mut secrets = client::secret_parts(url);
+fn secrets(settings: &Settings, base: &Base) -> Vec<String> {
+    let mut secrets = match base {
+        Base::Url(url) => client::secret_parts(&url.0),
+        Base::Service(_) => Vec::new(),
+    };
     let values = settings.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
     secrets.extend(values.map(|(_, value)| value.expose().trim().to_owned()));
     secrets.extend(settings.signing_secret.iter().map(|secret| secret.expose().trim().to_owned()));
     match &settings.auth {
-        Auth::None => {}
+        Auth::None | Auth::Keystone { .. } => {}
         Auth::Basic { user, password } => {
             secrets.extend([password.expose().to_owned(), client::basic_credentials(user, password)]);
         }
@@ -332,6 +404,7 @@ mod tests {
     fn settings(url: &str) -> Settings {
         Settings {
             url: Secret::new(url),
+            service: None,
             method: "POST".into(),
             headers: Vec::new(),
             auth: Auth::None,
@@ -342,13 +415,8 @@ mod tests {
     }
 
     fn extended(base: &str, path: &str) -> Result<String, PathError> {
-        let request = Request {
-            path: Some(path.into()),
-            query: vec![("q".into(), "a&b ü".into())],
-            body: Body::None,
-            capture: Vec::new(),
-        };
-        Address(Url::parse(base).unwrap()).extend(&request).map(|url| url.to_string())
+        let query = [("q".into(), "a&b ü".into())];
+        below(&Url::parse(base).unwrap(), Some(path), &query).map(|url| url.to_string())
     }
 
     #[test]
@@ -362,10 +430,7 @@ mod tests {
         ] {
             assert_eq!(extended(base, path).unwrap(), expected);
         }
-        assert_eq!(
-            Address(Url::parse("https://h/x").unwrap()).extend(&Request::default()).unwrap().as_str(),
-            "https://h/x"
-        );
+        assert_eq!(below(&Url::parse("https://h/x").unwrap(), None, &[]).unwrap().as_str(), "https://h/x");
     }
 
     #[test]

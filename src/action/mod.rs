@@ -10,9 +10,11 @@ pub mod file;
 pub mod http;
 pub mod jenkins;
 pub mod log;
+pub mod openstack;
 mod signature;
 pub mod slack;
 pub mod syslog;
+mod ticket;
 
 use std::time::Duration;
 
@@ -40,10 +42,12 @@ pub enum Request {
     File(file::Request),
     /// A syslog message.
     Syslog(syslog::Request),
+    /// A lookup at one of OpenStack's services.
+    OpenStack(openstack::Request),
 }
 
 impl Request {
-    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`, `syslog`.
+    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`, `syslog`, `openstack`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -52,6 +56,7 @@ impl Request {
             Self::Http(_) => "http",
             Self::File(_) => "file",
             Self::Syslog(_) => "syslog",
+            Self::OpenStack(_) => "openstack",
         }
     }
 }
@@ -217,10 +222,12 @@ pub enum Destination {
     File(file::File),
     /// A syslog receiver.
     Syslog(syslog::Syslog),
+    /// A service of OpenStack.
+    OpenStack(openstack::OpenStack),
 }
 
 impl Destination {
-    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`, `syslog`.
+    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`, `syslog`, `openstack`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -229,6 +236,7 @@ impl Destination {
             Self::Http(_) => "http",
             Self::File(_) => "file",
             Self::Syslog(_) => "syslog",
+            Self::OpenStack(_) => "openstack",
         }
     }
 
@@ -241,6 +249,26 @@ impl Destination {
             Self::Http(http) => http.limits(),
             Self::File(file) => file.limits(),
             Self::Syslog(syslog) => syslog.limits(),
+            Self::OpenStack(openstack) => openstack.limits(),
+        }
+    }
+
+    /// How long after it was planned a delivery goes on without this destination, where what follows it can; `None` where
+    /// nothing can.
+    #[must_use]
+    pub fn go_on_after(&self) -> Option<Duration> {
+        match self {
+            Self::OpenStack(openstack) => Some(openstack.go_on_after()),
+            _ => None,
+        }
+    }
+
+    /// How long after it was planned a delivery of this request is given up, or goes on without it.
+    #[must_use]
+    pub fn patience(&self, request: &Request) -> Duration {
+        match (self, request) {
+            (Self::OpenStack(openstack), Request::OpenStack(request)) if request.go_on => openstack.go_on_after(),
+            _ => self.limits().give_up_after,
         }
     }
 
@@ -253,6 +281,7 @@ impl Destination {
             (Self::Http(http), Request::Http(request)) => http.perform(request, &attempt).await,
             (Self::File(file), Request::File(request)) => file.perform(request, &attempt).await,
             (Self::Syslog(syslog), Request::Syslog(request)) => syslog.perform(request, &attempt).await,
+            (Self::OpenStack(openstack), Request::OpenStack(request)) => openstack.perform(request, &attempt).await,
             (_, request) => Outcome::given_up(format!(
                 "planned as {}, but its destination is now of kind {}: the settings changed since",
                 request.kind(),

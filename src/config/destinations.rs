@@ -8,15 +8,23 @@ use sha2::{Digest, Sha256};
 
 use crate::action::http::Auth;
 use crate::action::{BuildError, ClientSettings, Limits, file, http, jenkins, slack, syslog};
+use crate::keystone::Account;
 use crate::retry::Schedule;
 use crate::secret::Secret;
 
+use super::keystone::Keystone;
 use super::node::Value;
 use super::section::Section;
 use super::{Destination, HOUR, SECOND, YEAR, absolute, longest_last};
 
 /// All destinations by their full names.
-pub(super) fn read(root: &Section<'_>, (trail, state): (&Path, &Path)) -> BTreeMap<String, Destination> {
+pub(super) fn read(
+    root: &Section<'_>,
+    keystone: Option<&Keystone>,
+    (trail, state): (&Path, &Path),
+) -> BTreeMap<String, Destination> {
+    let account = keystone.map(|keystone| &keystone.services.account);
+    let has_keystone = root.get("keystone").is_some();
     let mut all = BTreeMap::new();
     let mut add = |kind: &str, read: &dyn Fn(&Section<'_>) -> Option<Destination>| {
         for (name, section) in root.named_tables(kind) {
@@ -33,7 +41,7 @@ pub(super) fn read(root: &Section<'_>, (trail, state): (&Path, &Path)) -> BTreeM
     };
     add("jenkins", &|section| Some(Destination::Jenkins(jenkins(section))));
     add("slack", &|section| Some(Destination::Slack(slack(section))));
-    add("http", &|section| Some(Destination::Http(http(section))));
+    add("http", &|section| Some(Destination::Http(http(section, account, has_keystone))));
     add("file", &|section| Some(Destination::File(file(section, trail, state))));
     add("syslog", &|section| Some(Destination::Syslog(syslog(section))));
     all
@@ -74,14 +82,48 @@ fn slack(section: &Section<'_>) -> slack::Settings {
     }
 }
 
-fn http(section: &Section<'_>) -> http::Settings {
+fn http(section: &Section<'_>, account: Option<&Account>, has_keystone: bool) -> http::Settings {
+    let wants_token =
+        section.get("auth").is_some() && section.choice("auth", &[("keystone", Some(()))], None).is_some();
+    if wants_token && !has_keystone {
+        section.problem_at("auth", "`auth`: a token of cadfd's account needs [keystone], which says whose that is");
+    }
+    let mut service = section.text("service");
+    let url = if service.is_none() {
+        section.required_secret("url").unwrap_or_default()
+    } else {
+        if section.get("url").is_some() || section.get("url_file").is_some() {
+            section.problem_at("service", "`service` and `url` are two addresses; one of them must go");
+        }
+        Secret::default()
+    };
+    let auth = match account.filter(|_| wants_token) {
+        Some(account) => {
+            for key in ["user", "password", "password_file", "bearer", "bearer_file"] {
+                if section.get(key).is_some() {
+                    section.problem_at(key, format!("`{key}` and `auth` are two ways to log in; one of them must go"));
+                }
+            }
+            Auth::Keystone { account: account.clone() }
+        }
+        None => auth(section),
+    };
+    let (mut client, mut url) = (client(section), url);
+    if wants_token && account.is_none() {
+        // That there is no account, and why, was said; the rest is looked at as if there were no catalogue.
+        url = service.take().map_or(url, |_| Secret::new("http://keystone.invalid/"));
+    }
+    if let (Some(_), Some(account), None, None) = (&service, account, &client.ca_file, &client.cert_file) {
+        client = ClientSettings { proxy: client.proxy, ..account.settings().tls.clone() };
+    }
     http::Settings {
-        url: section.required_secret("url").unwrap_or_default(),
+        url,
+        service,
         method: section.text("method").unwrap_or_else(|| "POST".to_owned()),
         headers: headers(section),
-        auth: auth(section),
+        auth,
         signing_secret: section.secret("signing_secret"),
-        client: client(section),
+        client,
         limits: limits(section, &Limits::default()),
     }
 }
@@ -129,22 +171,28 @@ fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
 fn auth(section: &Section<'_>) -> Auth {
     let (user, password, bearer) = (section.text("user"), section.secret("password"), section.secret("bearer"));
     match (user, password, bearer) {
-        (None, None, None) => Auth::None,
         (None, None, Some(token)) => Auth::Bearer { token },
-        (Some(user), Some(password), None) => Auth::Basic { user, password },
-        (Some(_), None, None) => {
-            section.problem_at("user", "`user` needs `password_file` (or `password`) beside it");
-            Auth::None
-        }
-        (None, Some(_), None) => {
-            section.problem("`password` needs `user` beside it");
-            Auth::None
-        }
+        (user, password, None) => basic(section, user, password),
         _ => {
             section.problem("`bearer` and `user` with `password` are two ways to log in; one of them must go");
             Auth::None
         }
     }
+}
+
+fn basic(section: &Section<'_>, user: Option<String>, password: Option<Secret>) -> Auth {
+    login(section, user, password).map_or(Auth::None, |(user, password)| Auth::Basic { user, password })
+}
+
+/// Both, or neither.
+fn login(section: &Section<'_>, user: Option<String>, password: Option<Secret>) -> Option<(String, Secret)> {
+    match (user, password) {
+        (None, None) => {}
+        (Some(user), Some(password)) => return Some((user, password)),
+        (Some(_), None) => section.problem_at("user", "`user` needs `password_file` (or `password`) beside it"),
+        (None, Some(_)) => section.problem("`password` needs `user` beside it"),
+    }
+    None
 }
 
 fn client(section: &Section<'_>) -> ClientSettings {
@@ -167,7 +215,7 @@ fn certificates(section: &Section<'_>) -> ClientSettings {
     settings
 }
 
-fn limits(section: &Section<'_>, default: &Limits) -> Limits {
+pub(super) fn limits(section: &Section<'_>, default: &Limits) -> Limits {
     let short = SECOND / 100..=HOUR;
     Limits {
         connect_timeout: section.duration("connect_timeout", short.clone(), default.connect_timeout),

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keystone::{self, Account};
+use crate::action::{Limits, openstack};
+use crate::keystone::{self, Account, Settings};
 use crate::secret::Secret;
 
 use super::clouds::{self, Given, Search};
+use super::destinations::limits;
 use super::login::{CREDENTIAL, Login};
 use super::node::{Place, Problems};
 use super::section::Section;
@@ -24,6 +26,19 @@ pub struct Keystone {
     pub client: Account,
     /// How much it is asked.
     pub lookups: Lookups,
+    /// How the other services are asked.
+    pub services: Services,
+}
+
+/// `[keystone.services]`: for what rules fetch, and for destinations with `auth = "keystone"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Services {
+    /// With whose token; that of the names, unless a scope is set.
+    pub account: Account,
+    /// How hard each of them may be pressed by what rules fetch.
+    pub limits: Limits,
+    /// How long what a rule can do without is tried to be fetched.
+    pub go_on_after: Duration,
 }
 
 /// How much Keystone is asked for what ids stand for.
@@ -114,10 +129,56 @@ pub(super) fn read(
     let lookups = lookups(&section);
     let times = times(&section);
     let login = login(&section, variables, problems);
-    section.finish();
+    let own = section.table("services");
+    let limits = limits(&own, &Limits::default());
+    let go_on_after = own.duration("go_on_after", Duration::ZERO..=YEAR, openstack::GO_ON_AFTER);
+    let client = login.as_ref().and_then(|login| Some((login, login.settings(times)?)));
     // What is wrong with it was said.
-    let client = Account::new(&login?.settings(times)?).ok()?;
-    Some(Keystone { client, lookups })
+    let keystone = client.and_then(|(login, settings)| {
+        let client = Account::new(&settings).ok()?;
+        let account = services(&own, login, &client)?;
+        Some(Keystone { client, lookups, services: Services { account, limits, go_on_after } })
+    });
+    if keystone.is_none() {
+        let _known: Vec<_> = SCOPE.iter().map(|key| own.get(key)).collect();
+    }
+    own.finish();
+    section.finish();
+    keystone
+}
+
+/// What a token is for.
+const SCOPE: [&str; 7] = [
+    "project_name",
+    "project_id",
+    "project_domain_name",
+    "project_domain_id",
+    "domain_name",
+    "domain_id",
+    "system_scope",
+];
+
+/// With whose token services are asked: the same user's, for what the section says. A role at system scope, which is
+/// right for names, is none for Neutron or Mistral.
+fn services(section: &Section<'_>, login: &Login<'_>, names: &Account) -> Option<Account> {
+    let text = |key: &'static str| section.text(key).map(Secret::new).zip(section.get(key)).map(|given| (key, given));
+    let given = |(key, (value, node)): (&'static str, (Secret, &super::Node))| {
+        (key, Given { value, place: node.place.clone(), written: key.to_owned() })
+    };
+    let own: clouds::Found = SCOPE.into_iter().filter_map(text).map(given).collect();
+    if own.is_empty() {
+        return Some(names.clone());
+    }
+    let mut login = Login {
+        place: section.place().clone(),
+        whose: "[keystone.services]".to_owned(),
+        by_variables: false,
+        ..login.clone()
+    };
+    login.lay_over(own);
+    let by_credential = matches!(names.settings().auth, keystone::Auth::ApplicationCredential { .. });
+    let scope = login.scope(by_credential)?;
+    Account::new(&Settings { scope, ..names.settings().clone() }).ok()
 }
 
 fn lookups(section: &Section<'_>) -> Lookups {

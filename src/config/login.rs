@@ -22,6 +22,7 @@ pub(super) const CREDENTIAL: [&str; 3] =
     ["application_credential_id", "application_credential_name", "application_credential_secret"];
 
 /// Everything that is given for a login, from wherever.
+#[derive(Clone)]
 pub(super) struct Login<'a> {
     pub(super) given: BTreeMap<&'static str, Given>,
     /// Where it is said that something is missing, and in what.
@@ -151,7 +152,7 @@ impl Login<'_> {
         None
     }
 
-    fn scope(&self, by_credential: bool) -> Option<Scope> {
+    pub(super) fn scope(&self, by_credential: bool) -> Option<Scope> {
         let ways = [
             ["project_id", "project_name"].as_slice(),
             ["domain_id", "domain_name"].as_slice(),

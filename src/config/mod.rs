@@ -13,6 +13,7 @@ mod clouds;
 mod correlation;
 mod credentials;
 mod destinations;
+mod fetch;
 mod keystone;
 mod login;
 mod lookups;
@@ -31,15 +32,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{self, file, http, jenkins, slack, syslog};
+use crate::action::{self, file, http, jenkins, openstack, slack, syslog};
 use crate::audit;
 use crate::intake;
+use crate::keystone::Account;
 use crate::retry::Schedule;
 use crate::rule::RuleTable;
 use crate::store;
 
 pub use credentials::FOLDER as CREDENTIALS;
-pub use keystone::{Keystone, Lookups};
+pub use keystone::{Keystone, Lookups, Services};
 pub use node::{Place, Problem, Problems};
 pub use rule_tests::RuleTest;
 pub use secrets::secret_files;
@@ -103,6 +105,8 @@ pub enum Destination {
     File(file::Settings),
     /// `[syslog.…]`
     Syslog(syslog::Settings),
+    /// A service that rules fetch from.
+    OpenStack(openstack::Settings),
 }
 
 impl Destination {
@@ -117,17 +121,31 @@ impl Destination {
             Self::Http(settings) => action::Destination::Http(http::Http::new(settings)?),
             Self::File(settings) => action::Destination::File(file::File::new(settings)),
             Self::Syslog(settings) => action::Destination::Syslog(syslog::Syslog::new(settings)?),
+            Self::OpenStack(settings) => action::Destination::OpenStack(openstack::OpenStack::new(settings)?),
         })
     }
 }
 
 impl Config {
-    /// Goes on with the token of `old`, where the same account is asked for.
+    /// Goes on with the tokens of `old`, wherever the same account is asked for.
     pub fn keep_tokens(&mut self, old: &Self) {
-        if let (Some(keystone), Some(known)) = (&mut self.keystone, &old.keystone)
-            && keystone.client == known.client
-        {
-            keystone.client.clone_from(&known.client);
+        let Some(known) = &old.keystone else { return };
+        let known = [&known.client, &known.services.account];
+        let keep = |account: &mut Account| {
+            if let Some(same) = known.into_iter().find(|known| *known == account) {
+                account.clone_from(same);
+            }
+        };
+        if let Some(keystone) = &mut self.keystone {
+            keep(&mut keystone.client);
+            keep(&mut keystone.services.account);
+        }
+        for destination in self.destinations.values_mut() {
+            match destination {
+                Destination::OpenStack(settings) => keep(&mut settings.account),
+                Destination::Http(http::Settings { auth: http::Auth::Keystone { account }, .. }) => keep(account),
+                _ => {}
+            }
         }
     }
 }
@@ -272,7 +290,7 @@ fn read(
     let admin = admin::read(root.table("admin"));
     let keystone = keystone::read(&root, variables, problems);
     let names = names(root.table("names"));
-    let destinations = destinations::read(&root, (&audit.path, &state_dir));
+    let mut destinations = destinations::read(&root, keystone.as_ref(), (&audit.path, &state_dir));
     let rules_section = root.table("rules");
     let rules_dir = rules_section.text("dir").map_or_else(|| section::beside(path, "rules.d"), PathBuf::from);
     let files = match other_rules {
@@ -280,7 +298,8 @@ fn read(
         None => rules::files(&rules_dir, &rules_section),
     };
     let lookups = Arc::new(lookups::read(&root, problems));
-    let (rules, tests) = rules::read(&files, &destinations, &lookups, problems);
+    let (rules, tests) = rules::read(&files, &destinations, &lookups, root.get("keystone").is_some(), problems);
+    destinations.extend(fetch::destinations(&rules, keystone.as_ref()));
     rules_section.finish();
     root.finish();
     Config {

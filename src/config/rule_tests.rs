@@ -21,7 +21,7 @@ use super::section::{Section, beside};
 const MAX_FILE: u64 = 16 << 20;
 
 /// What a test may say that stands beside the event for actions that follow others.
-const GIVEN: [&str; 1] = ["captured"];
+const GIVEN: [&str; 2] = ["fetched", "captured"];
 
 /// A test that stands in a rule file.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::Outcome;
-use crate::rule::{Act, Globs, Rule, RuleTable, Step, sample};
+use crate::rule::{Act, FetchAct, Globs, Rule, RuleTable, Step, sample};
 use crate::template::{Fields, Lookups, nearest};
 
 use super::Destination;
@@ -14,7 +14,7 @@ use super::node::{self, Node, Place, Problems};
 use super::rule_tests::{self, RuleTest};
 use super::section::Section;
 use super::steps::{self, Scope};
-use super::{acts, correlation};
+use super::{acts, correlation, fetch};
 
 type Destinations = BTreeMap<String, Destination>;
 
@@ -25,14 +25,16 @@ struct Known<'a> {
     fields: Fields,
     /// The lists among the fields that templates of actions see.
     lookups: Vec<String>,
+    /// Whether there is an account to look things up with.
+    has_keystone: bool,
 }
 
 impl<'a> Known<'a> {
-    fn new(destinations: &'a Destinations, lookups: &Lookups) -> Self {
+    fn new(destinations: &'a Destinations, lookups: &Lookups, has_keystone: bool) -> Self {
         let mut fields = sample::fields().clone();
         let lookups: Vec<_> = lookups.fields().collect();
         fields.open.extend(lookups.iter().cloned());
-        Self { destinations, fields, lookups }
+        Self { destinations, fields, lookups, has_keystone }
     }
 }
 
@@ -41,9 +43,10 @@ pub(super) fn read(
     files: &[PathBuf],
     destinations: &Destinations,
     lookups: &Arc<Lookups>,
+    has_keystone: bool,
     problems: &RefCell<Problems>,
 ) -> (RuleTable, Vec<RuleTest>) {
-    let known = Known::new(destinations, lookups);
+    let known = Known::new(destinations, lookups, has_keystone);
     let (mut rules, mut tests) = (Vec::new(), Vec::new());
     let mut names = HashMap::new();
     let mut sound = HashMap::new();
@@ -151,8 +154,12 @@ impl Reader<'_> {
         let is_final = section.boolean("final", false);
         let enabled = section.boolean("enabled", true);
         let correlation = correlation::read(section);
-        let scope = Scope::new(&self.known.lookups, correlation.as_ref());
+        let (fetches, scope) = self.fetches(Scope::new(&self.known.lookups, correlation.as_ref()));
         let actions = self.actions(section, &scope);
+        if actions.is_empty() && is_final && !fetches.is_empty() {
+            section.problem_at("fetch", "`fetch`: this rule has no action that could use what is looked up");
+        }
+        let actions = FetchAct::before(fetches, actions);
         let silent =
             ["log", "jenkins", "slack", "http", "file", "syslog"].iter().all(|kind| section.get(kind).is_none());
         if silent && !is_final && enabled {
@@ -169,6 +176,24 @@ impl Reader<'_> {
             self.section.problem_at("outcome", text);
         }
         found
+    }
+
+    /// The lookups, and what the actions see then.
+    fn fetches(&self, mut scope: Scope) -> (Vec<FetchAct>, Scope) {
+        let mut fetches = Vec::new();
+        for fetch::Read { section, field, act } in fetch::read(self.section, self.known.has_keystone) {
+            if let Some(act) = act.map(Act::Fetch) {
+                mistakes(&section, &act, &scope);
+                if let Act::Fetch(fetch) = act {
+                    fetches.push(fetch);
+                }
+            }
+            if let Some(field) = field {
+                scope.open(field);
+            }
+            section.finish();
+        }
+        (fetches, scope)
     }
 
     /// The actions in the order they were written, whatever their kinds.

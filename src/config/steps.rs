@@ -37,6 +37,12 @@ impl Scope {
         &self.actions
     }
 
+    /// Adds a field below which anything may be.
+    pub(super) fn open(&mut self, field: String) {
+        self.conditions.open.insert(field.clone());
+        self.actions.open.insert(field);
+    }
+
     /// For what follows an action that captures these.
     fn below(&self, capture: &[Capture]) -> Self {
         let mut below = Self { depth: self.depth + 1, ..self.clone() };

@@ -117,7 +117,7 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     assert_eq!((plain.bounds, plain.audit, plain.daemon), (full.bounds, full.audit, full.daemon));
     assert_eq!(
         full.destinations.keys().collect::<Vec<_>>(),
-        ["file.custody", "http.inventory", "jenkins.ci", "slack.ops", "syslog.siem"]
+        ["file.custody", "http.inventory", "http.mistral", "jenkins.ci", "slack.ops", "syslog.siem"]
     );
     let wanted = syslog::Settings {
         url: "tls://siem.example.org:6514".to_owned(),
@@ -133,6 +133,8 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     let keystone = full.keystone.unwrap();
     assert_eq!(keystone.client.settings().scope, crate::keystone::Scope::System);
     assert_eq!(keystone.client.settings().timeout, crate::keystone::TIMEOUT);
+    assert_eq!(keystone.services.go_on_after, action::openstack::GO_ON_AFTER);
+    assert!(matches!(keystone.services.account.settings().scope, crate::keystone::Scope::Project(_)));
     let Lookups { wait, per_second, list_every, own_events } = keystone.lookups;
     assert_eq!((wait, per_second, list_every, own_events), (SECOND / 2, 20, Some(HOUR), false));
     assert_eq!(plain.rules.rules()[0].name, "everything, readable");

@@ -36,6 +36,7 @@ use envelope::Inner;
 pub use log_line::{from_log_line, is_told_in};
 pub use payload::Payload;
 pub use recorded::{of_record, of_view};
+pub(crate) use secrets::is_secret;
 pub use unreadable::Unreadable;
 pub use view::{
     Assignment, Change, Event, Federation, Format, Initiator, KEYS, Member, Origin, Outcome, Reason, Reference,

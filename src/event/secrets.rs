@@ -38,7 +38,7 @@ const LONGEST: usize = 19;
 const SHORTEST: usize = 5;
 
 /// Whether the value of this key is dropped.
-pub(super) fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     let mut letters = [0; LONGEST];
     plain(key.as_bytes(), &mut letters).is_some_and(|name| NAMES.contains(&name))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::Value as Field;
 use serde_json::{Map, Value};
 
-use super::{Subject, SyslogAct};
+use super::{FetchAct, Subject, SyslogAct};
 use crate::action::capture::Capture;
 use crate::action::log::LineFormat;
 use crate::action::{Request, file, http, jenkins, slack};
@@ -27,6 +27,8 @@ pub enum Act {
     File(FileAct),
     /// A syslog message.
     Syslog(SyslogAct),
+    /// A lookup, which the rule's actions follow.
+    Fetch(FetchAct),
 }
 
 /// `[[rule.log]]`
@@ -164,6 +166,7 @@ impl Act {
             Self::Http(act) => &act.to,
             Self::File(act) => &act.to,
             Self::Syslog(act) => &act.to,
+            Self::Fetch(act) => &act.to,
         }
     }
 
@@ -221,6 +224,7 @@ impl Act {
                 Ok(Request::File(file::Request { line }))
             }
             Self::Syslog(act) => Ok(Request::Syslog(act.request(subject, &view())?)),
+            Self::Fetch(act) => Ok(Request::OpenStack(act.request(&view())?)),
         }
     }
 
@@ -240,6 +244,7 @@ impl Act {
                 found.insert("line", act.line.iter().flat_map(|line| line.mistakes(fields)).collect());
             }
             Self::Syslog(act) => act.mistakes(fields, &mut found),
+            Self::Fetch(act) => act.mistakes(fields, &mut found),
             Self::Log(LogAct::Template(text)) => drop(found.insert("text", text.mistakes(fields))),
             Self::Jenkins(act) => drop(found.insert("parameters", all(&act.parameters))),
             Self::Slack(act) => {
@@ -272,7 +277,10 @@ impl Act {
     }
 }
 
-fn render_all(templates: &[(String, Template)], view: &View) -> Result<Vec<(String, String)>, TemplateError> {
+pub(super) fn render_all(
+    templates: &[(String, Template)],
+    view: &View,
+) -> Result<Vec<(String, String)>, TemplateError> {
     let render = |(name, template): &(String, Template)| match template.render(view) {
         Ok(text) => Ok((name.clone(), text)),
         Err(error) => Err(TemplateError::new(&format!("{name}: {error}"))),

@@ -27,7 +27,7 @@ pub struct Expectation {
     pub matches: Option<Vec<String>>,
     /// Some of what they do.
     pub actions: Vec<ExpectedAction>,
-    /// What actions that follow others are given, in place of what would be made up: `captured`.
+    /// What actions that follow others are given, in place of what would be made up: `fetched`, `captured`.
     pub given: Extras,
 }
 

@@ -6,6 +6,7 @@
 mod act;
 mod correlation;
 mod expect;
+mod fetch;
 mod followers;
 mod matcher;
 pub mod sample;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
 pub use correlation::{Absent, Correlation, Counted, Group, SILENCE_CAUSES, Threshold, Together, silence};
 pub use expect::{Expectation, ExpectedAction};
+pub use fetch::FetchAct;
 pub use followers::{Follower, Made};
 pub use matcher::{GlobError, Globs};
 pub use steps::{DEEPEST, PlannedIds, Step, Steps};

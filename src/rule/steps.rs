@@ -43,6 +43,9 @@ impl Step {
         let captured = self.act.capture().iter().map(|capture| (capture.name.clone(), make(capture)));
         let captured: Extras = captured.collect();
         let mut extras = extras.clone();
+        if let Act::Fetch(act) = &self.act {
+            add(&mut extras, &act.made_up());
+        }
         if !captured.is_empty() {
             add(&mut extras, &Extras::from_iter([("captured".to_owned(), Value::Object(captured))]));
         }
@@ -151,8 +154,8 @@ impl Steps {
 }
 
 impl Act {
-    /// What tells it from another that the same destination is given: its kind, where it goes and what it takes from the
-    /// answer. What is rendered for it may be corrected meanwhile.
+    /// What tells it from another that the same destination is given: its kind, where it goes, what it asks a service for and
+    /// what it takes from the answer. What is rendered for it may be corrected meanwhile.
     fn digest(&self) -> serde_json::Result<String> {
         let (kind, what) = match self {
             Self::Log(_) => ("log", None),
@@ -161,6 +164,7 @@ impl Act {
             Self::Http(_) => ("http", None),
             Self::File(_) => ("file", None),
             Self::Syslog(_) => ("syslog", None),
+            Self::Fetch(act) => ("fetch", Some(&act.name)),
         };
         let digest = Sha256::digest(serde_json::to_vec(&(kind, self.to(), what, self.capture()))?);
         let first = digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
@@ -312,7 +316,12 @@ impl<'a> Planner<'a, '_> {
             steps: None,
         };
         if !step.then.is_empty() && delivery.request.is_ok() {
+            let otherwise = match &step.act {
+                Act::Fetch(act) => act.otherwise(),
+                _ => None,
+            };
             let steps = Steps::new(self.subject, path, self.message, step);
+            let steps = steps.map(|steps| Steps { otherwise, ..steps });
             match steps.and_then(|steps| serde_json::to_string(&steps)) {
                 Ok(steps) => delivery.steps = Some(steps),
                 Err(error) => delivery.request = Err(error.to_string()),

@@ -10,6 +10,7 @@ const SHORTEST_SECRET: usize = 4;
 
 /// Makes what a receiver says safe to show: our own secrets, which it may echo, become stars; control characters and
 /// those that reorder or hide text are escaped.
+#[derive(Clone)]
 pub(crate) struct Veil {
     needles: Vec<String>,
 }
@@ -26,6 +27,11 @@ impl Veil {
         // The longest first: one that holds another is starred out whole.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { needles: secrets }
+    }
+
+    /// The same, for one secret more.
+    pub(crate) fn with(&self, secret: &str) -> Self {
+        Self::new(self.needles.iter().cloned().chain([secret.to_owned()]).collect())
     }
 
     pub(crate) fn show(&self, bytes: &[u8], limit: usize) -> String {

@@ -42,7 +42,8 @@ impl Made {
 pub(super) async fn make(destination: &Destination, delivery: Delivery) -> Made {
     let began = Instant::now();
     let outcome = perform(destination, &delivery, Timestamp::now()).await;
-    let patience = destination.limits().give_up_after;
+    // What cannot be read is not tried for any time.
+    let patience = serde_json::from_str(&delivery.request).map_or(Duration::ZERO, |it| destination.patience(&it));
     let is_last = is_last(&outcome, &delivery, patience, Timestamp::now());
     Made { delivery, outcome, is_last, patience, began, followed: Followed::default() }
 }

@@ -44,6 +44,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The longest sleep: a missed wake-up costs no more than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// What may go on without its destination is looked at no more often.
+const GO_ON: Duration = Duration::from_secs(1);
+
 /// Among the kinds of failure: the attempt's task panicked.
 pub const BROKEN_OFF: &str = "broken_off";
 
@@ -115,6 +118,8 @@ pub struct Worker {
     tasks: HashMap<Id, Claim>,
     /// When the next delivery that waits will be due.
     next_due: Option<Timestamp>,
+    /// When to look for what may go on without the destination.
+    go_on_at: Instant,
     /// Whether the store may have something that was not looked at.
     look: bool,
 }
@@ -155,6 +160,7 @@ impl Worker {
             settling: JoinSet::new(),
             tasks: HashMap::new(),
             next_due: None,
+            go_on_at: Instant::now(),
             look: true,
         }
     }
@@ -173,7 +179,10 @@ impl Worker {
             }
             let order = *orders.borrow_and_update();
             let until = match order {
-                Order::Work => self.begin(),
+                Order::Work => {
+                    let until = self.begin();
+                    self.go_on().await.map_or(until, |again| again.min(until))
+                }
                 Order::Stop(_) if self.making.is_empty() && self.settling.is_empty() => return,
                 Order::Stop(deadline) => deadline,
             };
@@ -359,6 +368,23 @@ impl Worker {
         if total > 0 {
             tracing::warn!(action.name = self.name, count = total, "given up: {reason}; see cadfd outbox list");
         }
+    }
+
+    /// While the destination is down, what can go on without it does so once its time is over. Says when to look again.
+    async fn go_on(&mut self) -> Option<Instant> {
+        let after = self.destination.go_on_after()?;
+        let (_, reason) = self.health.down()?;
+        let reason = format!("{reason}; waited for as long as it may (go_on_after)");
+        let now = Instant::now();
+        if now >= self.go_on_at {
+            let before = Timestamp::now() - jiff::SignedDuration::try_from(after).unwrap_or_default();
+            let total = self.expire_going_on(before, &reason).await;
+            if total > 0 {
+                tracing::warn!(action.name = self.name, count = total, "given up: {reason}; see cadfd outbox list");
+            }
+            self.go_on_at = now + after.clamp(GO_ON, LOOK_AGAIN);
+        }
+        Some(self.go_on_at)
     }
 
     /// Gives up without an attempt what something follows all the same, which only the rules can say.

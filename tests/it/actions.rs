@@ -51,6 +51,7 @@ fn slack_at(url: &str, limits: Limits) -> Destination {
 fn http_settings(url: &str) -> http::Settings {
     http::Settings {
         url: Secret::new(url),
+        service: None,
         method: "POST".into(),
         headers: Vec::new(),
         auth: Auth::None,

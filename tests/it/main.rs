@@ -26,6 +26,7 @@ mod ending;
 mod fake_sink;
 mod fault;
 mod faults;
+mod fetch;
 mod generator;
 mod ground;
 mod harness;

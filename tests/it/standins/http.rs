@@ -16,18 +16,21 @@ use serde_json::Value;
 use sha2::Sha256;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::keystone::Gate;
 use super::{Ledger, Server, basic, header, one_line, pairs};
 
 /// Standard Webhooks' libraries refuse timestamps that are further off, in seconds.
 const TOLERANCE: i64 = 300;
 
 /// What the receiver insists on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub enum Expect {
     #[default]
     Anyone,
     Bearer(String),
     Basic(String, String),
+    /// A token that is good at this Keystone.
+    Token(Gate),
     /// A signature with the key `whsec_…`.
     Signature(String),
 }
@@ -142,6 +145,7 @@ fn accepts(expect: &Expect, headers: &HeaderMap, body: &[u8]) -> bool {
         Expect::Anyone => true,
         Expect::Bearer(token) => authorization == format!("Bearer {token}"),
         Expect::Basic(user, password) => authorization == basic(user, password),
+        Expect::Token(gate) => gate.lets_in(headers),
         Expect::Signature(secret) => signed(secret, headers, body),
     }
 }

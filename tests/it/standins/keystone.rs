@@ -61,6 +61,10 @@ pub struct Odd {
     pub login_garbage: Option<String>,
     /// Interface, region and URL of Keystone's own endpoints in the catalogue; `None`: no catalogue.
     pub catalog: Option<Vec<(String, String, String)>>,
+    /// Type and URL of other services' public endpoints in the catalogue.
+    pub services: Vec<(String, String)>,
+    /// Tokens for the system, a domain or nothing bring no catalogue along.
+    pub catalog_for_projects_only: bool,
 }
 
 impl Default for Odd {
@@ -77,6 +81,8 @@ impl Default for Odd {
             garbage: None,
             login_garbage: None,
             catalog: None,
+            services: Vec::new(),
+            catalog_for_projects_only: false,
         }
     }
 }
@@ -153,6 +159,16 @@ impl Keystone {
         change(&mut self.shared.known().odd);
     }
 
+    /// Puts a service's public endpoint into the catalogue.
+    pub fn serve(&self, kind: &str, url: &str) {
+        self.odd(|odd| odd.services.push((kind.to_owned(), url.to_owned())));
+    }
+
+    /// What tells other services whether a token is good.
+    pub fn gate(&self) -> Gate {
+        Gate(Arc::clone(&self.shared))
+    }
+
     /// No token that was given is good any more.
     pub fn expire_tokens(&self) {
         self.shared.known().tokens.clear();
@@ -207,6 +223,24 @@ impl Keystone {
             writeln!(text, "{key} = {}", Value::from(value)).unwrap();
         }
         text
+    }
+}
+
+/// Tells other services whether a token is good, as their middleware asks Keystone.
+#[derive(Clone)]
+pub struct Gate(Arc<Shared>);
+
+impl Gate {
+    pub fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let token = header(headers, "x-auth-token");
+        let known = self.0.known();
+        let now = Instant::now();
+        !known.odd.refuse_tokens && known.tokens.iter().any(|(good, until)| *good == token && now < *until)
+    }
+
+    /// As the middleware answers for the service, which it echoes all it got in.
+    pub fn refuse(headers: &HeaderMap) -> Response {
+        error(401, &format!("The request you have made requires authentication, {}.", header(headers, "x-auth-token")))
     }
 }
 
@@ -373,6 +407,15 @@ fn token(odd: &Odd, identity: &Value, scope: &Value) -> Value {
         let nova =
             json!({"type": "compute", "name": "nova", "endpoints": [{"interface": "public", "url": "http://x/"}]});
         token["catalog"] = json!([nova, {"type": "identity", "name": "keystone", "endpoints": endpoints}]);
+    }
+    if !odd.services.is_empty() && (scope["project"].is_object() || !odd.catalog_for_projects_only) {
+        let mut catalog = token["catalog"].as_array().cloned().unwrap_or_default();
+        for (kind, url) in &odd.services {
+            let endpoint = |interface: &str, url: &str| json!({"id": "e", "interface": interface, "region": "RegionOne", "region_id": "RegionOne", "url": url});
+            let endpoints = [endpoint("internal", "http://internal.invalid/"), endpoint("public", url)];
+            catalog.push(json!({"type": kind, "name": "a name", "endpoints": endpoints}));
+        }
+        token["catalog"] = catalog.into();
     }
     token
 }

@@ -1,4 +1,4 @@
-//! Stand-ins for Keystone, Jenkins, Slack and an HTTP receiver: stateful, and as strict as the real ones.
+//! Stand-ins for Keystone, Neutron, Jenkins, Slack and an HTTP receiver: stateful, and as strict as the real ones.
 //!
 //! Their promise: each listens on a free port of its own until it is dropped, keeps a ledger of what it accepted, and
 //! misbehaves in exactly the way it is told to. Used by the tests and by `examples/demo`.
@@ -16,6 +16,7 @@ mod http;
 mod jenkins;
 pub mod keystone;
 mod ledger;
+mod neutron;
 mod qualys;
 mod server;
 mod slack;
@@ -24,6 +25,7 @@ pub use http::{Call, Expect, Receiver};
 pub use jenkins::{Build, Jenkins, Job, Trouble};
 pub use keystone::Keystone;
 pub use ledger::Ledger;
+pub use neutron::{Neutron, port};
 pub use qualys::{Qualys, Scan};
 pub use server::{Fault, Server};
 pub use slack::{Message, Slack};
