@@ -25,6 +25,7 @@ test: ## all tests, against private RabbitMQ nodes
 	@.ci/promtool
 	@command -v systemd-analyze > /dev/null || .ci/install systemd
 	@ls /usr/lib/*/rsyslog/lmnsd_ossl.so > /dev/null 2>&1 || .ci/install rsyslog-openssl
+	@.ci/exim
 	cargo test --locked
 
 test-keystone: ## a hundred operations on a real Keystone 28.1 (from PyPI, with MariaDB), and what must come of each

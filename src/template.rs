@@ -17,10 +17,11 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, get_compiled_template};
 use minijinja::value::{Enumerator, Object, Rest};
-use minijinja::{Environment, Error, ErrorKind, Expression, Output, State, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, Expression, HtmlEscape, Output, State, UndefinedBehavior, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::event::{Event, KEYS, Visit};
+use crate::text::one_line;
 pub use lookup::{Entry, EntryError, FIELD as LOOKUP, List, Lookups};
 pub use networks::{NetworkError, network};
 
@@ -42,6 +43,10 @@ pub enum Place {
     Slack,
     /// A value that a machine reads (a Jenkins parameter, a query or form field): as it is, null refused.
     Parameter,
+    /// A text of several lines for people: each value stays on its line.
+    Lines,
+    /// HTML: values are text in it, also between quotes, each on its line.
+    Html,
     /// Part of a URL's path: values are percent-encoded, null and the dot segments refused.
     Path,
 }
@@ -122,7 +127,7 @@ fn write_value(place: Place, out: &mut Output<'_>, _state: &mut State<'_, '_>, v
     }
     if value.is_none() {
         return match place {
-            Place::Text | Place::Slack => out.write_str("unknown").map_err(Error::from),
+            Place::Text | Place::Slack | Place::Lines | Place::Html => out.write_str("unknown").map_err(Error::from),
             Place::Parameter | Place::Path => {
                 Err(Error::new(ErrorKind::InvalidOperation, "the value is null; write default('…') where it may be"))
             }
@@ -132,6 +137,8 @@ fn write_value(place: Place, out: &mut Output<'_>, _state: &mut State<'_, '_>, v
     match place {
         Place::Text | Place::Parameter => out.write_str(&text),
         Place::Slack => out.write_str(&crate::action::slack::literal(&text)),
+        Place::Lines => out.write_str(&one_line(&text)),
+        Place::Html => write!(out, "{}", HtmlEscape(&one_line(&text))),
         Place::Path => {
             if matches!(text.as_str(), "" | "." | "..") {
                 let detail = format!("{text:?} cannot be part of a path");

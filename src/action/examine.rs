@@ -1,7 +1,7 @@
 //! A look at destinations as they are, for `cadfd doctor`.
 //!
 //! Its promise: without being told to, nothing is sent that a receiver could act on: `HEAD /` without credentials or
-//! path to Slack and HTTP receivers, GETs to Jenkins. A test is sent at most once, and says that it is one.
+//! path to Slack and HTTP receivers, GETs to Jenkins, a greeting and a login to mail servers. A test is sent at most once, and says that it is one.
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
@@ -74,6 +74,7 @@ impl Destination {
             Self::OpenStack(openstack) => openstack.client().reach_at(name, openstack.endpoint().await).await,
             Self::File(file) => Examined { findings: vec![look(name, file)], skew: None },
             Self::Syslog(syslog) => Examined { findings: vec![approach(name, syslog.look().await)], skew: None },
+            Self::Email(email) => Examined { findings: vec![approach(name, email.look().await)], skew: None },
         };
         if uses.is_empty() {
             examined.findings.push(Finding::warning(
@@ -95,6 +96,9 @@ impl Destination {
                 return Finding::untried(tried, "not sent: a build is no message; job and right are tried");
             }
             Self::Slack(_) => Request::Slack(slack::Request { text, blocks: None }),
+            Self::Email(_) => {
+                return Finding::untried(tried, "not sent: only rules have recipients; the login was tried");
+            }
             Self::File(_) => return Finding::untried(tried, "not sent: that it can be written was looked at"),
             Self::Syslog(_) => {
                 let (kind, at) = ("cadfd.doctor.test".to_owned(), Some(now));

@@ -1,10 +1,11 @@
-//! What is done elsewhere: a Jenkins build, a Slack message, an HTTP call, a line in a file, a syslog message.
+//! What is done elsewhere: a Jenkins build, a Slack message, an HTTP call, a line in a file, a syslog message, a mail.
 //!
 //! Its promise: one attempt at one rendered request comes to exactly one [`Outcome`], within the destination's
 //! deadlines, and no secret is in it. When to try again, in which order and how often is the caller's business.
 
 pub mod capture;
 mod client;
+pub mod email;
 mod examine;
 pub mod file;
 pub mod http;
@@ -42,12 +43,15 @@ pub enum Request {
     File(file::Request),
     /// A syslog message.
     Syslog(syslog::Request),
+    /// A mail.
+    Email(email::Request),
     /// A lookup at one of OpenStack's services.
     OpenStack(openstack::Request),
 }
 
 impl Request {
-    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`, `syslog`, `openstack`.
+    /// The name of its kind, as in the rule table: `jenkins`, `slack`, `http`, `file`, `syslog`, `email`,
+    /// `openstack`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -57,6 +61,7 @@ impl Request {
             Self::File(_) => "file",
             Self::Syslog(_) => "syslog",
             Self::OpenStack(_) => "openstack",
+            Self::Email(_) => "email",
         }
     }
 }
@@ -180,7 +185,7 @@ pub struct Limits {
     pub total_timeout: Duration,
     /// At most so many deliveries in so long; `None` is unlimited. Default: none, for Slack [`slack::RATE`].
     pub rate: Option<(u32, Duration)>,
-    /// At most so many attempts at once. Default 4, for Slack, files and syslog 1.
+    /// At most so many attempts at once. Default 4, for Slack, files, syslog and mail 1.
     pub concurrency: usize,
     /// The delays between attempts. Default 5 s to 1 h.
     pub retry: retry::Schedule,
@@ -208,7 +213,8 @@ impl Default for Limits {
     }
 }
 
-/// Where requests go: one for each table `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]`, `[syslog.…]` in the settings.
+/// Where requests go: one for each table `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]`, `[syslog.…]`, `[email.…]` in the
+/// settings.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them, and none is moved about")]
 pub enum Destination {
@@ -222,12 +228,15 @@ pub enum Destination {
     File(file::File),
     /// A syslog receiver.
     Syslog(syslog::Syslog),
+    /// An SMTP server.
+    Email(email::Email),
     /// A service of OpenStack.
     OpenStack(openstack::OpenStack),
 }
 
 impl Destination {
-    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`, `syslog`, `openstack`.
+    /// The name of its kind, as in the settings: `jenkins`, `slack`, `http`, `file`, `syslog`, `email`,
+    /// `openstack`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -237,6 +246,7 @@ impl Destination {
             Self::File(_) => "file",
             Self::Syslog(_) => "syslog",
             Self::OpenStack(_) => "openstack",
+            Self::Email(_) => "email",
         }
     }
 
@@ -249,6 +259,7 @@ impl Destination {
             Self::Http(http) => http.limits(),
             Self::File(file) => file.limits(),
             Self::Syslog(syslog) => syslog.limits(),
+            Self::Email(email) => email.limits(),
             Self::OpenStack(openstack) => openstack.limits(),
         }
     }
@@ -282,6 +293,7 @@ impl Destination {
             (Self::File(file), Request::File(request)) => file.perform(request, &attempt).await,
             (Self::Syslog(syslog), Request::Syslog(request)) => syslog.perform(request, &attempt).await,
             (Self::OpenStack(openstack), Request::OpenStack(request)) => openstack.perform(request, &attempt).await,
+            (Self::Email(email), Request::Email(request)) => email.perform(request, &attempt).await,
             (_, request) => Outcome::given_up(format!(
                 "planned as {}, but its destination is now of kind {}: the settings changed since",
                 request.kind(),
@@ -318,6 +330,13 @@ mod tests {
         let stored = json!({"http": {"path": "users/1", "query": [["a", "b"]], "body": {"json": {"z": 1, "a": 2}}}});
         let request: Request = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), stored.to_string());
+
+        for stored in
+            [json!({"email": {"recipients": ["a@example.org"], "subject": "s", "text": "t", "html": "<p>t</p>"}})]
+        {
+            let request: Request = serde_json::from_value(stored.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&request).unwrap(), stored);
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use serde_json::Value as Json;
 
-use crate::action::{jenkins, log::LineFormat, syslog};
-use crate::rule::{FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct, SyslogAct};
+use crate::action::{email, jenkins, log::LineFormat, syslog};
+use crate::rule::{EmailAct, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct, SyslogAct};
 use crate::template::{JsonLeaf, Place as Target, Template, TemplateError};
 
 use super::node::{Node, Value};
@@ -80,6 +80,33 @@ pub(super) fn syslog(section: &Section<'_>, to: String) -> SyslogAct {
         .get("data")
         .map(|_| section.entries("data").into_iter().filter_map(|entry| datum(section, entry)).collect());
     SyslogAct { to, text: template(section, "text", Target::Text), data, facility, severity }
+}
+
+/// `[[rule.email]]`
+pub(super) fn email(section: &Section<'_>, to: String) -> EmailAct {
+    let written = section.strings("recipients").unwrap_or_default();
+    if written.is_empty() {
+        section.problem_at("recipients", "`recipients` is missing in [[rule.email]]: an address, or an array of them");
+    }
+    if written.len() > email::RECIPIENTS {
+        let text = format!("`recipients`: at most {}; write to a list instead", email::RECIPIENTS);
+        section.problem_at("recipients", text);
+    }
+    let recipient = |source: &String| {
+        let is_fixed = !source.contains("{{") && !source.contains("{%");
+        if is_fixed && let Err(error) = email::check(source.trim()) {
+            section.problem_at("recipients", format!("`recipients`: {error}"));
+            return None;
+        }
+        compiled(section, "recipients", Template::compile(source, Target::Parameter))
+    };
+    EmailAct {
+        to,
+        recipients: written.iter().filter_map(recipient).collect(),
+        subject: template(section, "subject", Target::Text),
+        text: template(section, "text", Target::Lines),
+        html: template(section, "html", Target::Html),
+    }
 }
 
 /// A name and a template of structured data.

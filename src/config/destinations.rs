@@ -1,4 +1,4 @@
-//! `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]` and `[syslog.…]`.
+//! `[jenkins.…]`, `[slack.…]`, `[http.…]`, `[file.…]`, `[syslog.…]` and `[email.…]`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::action::http::Auth;
-use crate::action::{BuildError, ClientSettings, Limits, file, http, jenkins, slack, syslog};
+use crate::action::{BuildError, ClientSettings, Limits, email, file, http, jenkins, slack, syslog};
 use crate::keystone::Account;
 use crate::retry::Schedule;
 use crate::secret::Secret;
@@ -44,11 +44,12 @@ pub(super) fn read(
     add("http", &|section| Some(Destination::Http(http(section, account, has_keystone))));
     add("file", &|section| Some(Destination::File(file(section, trail, state))));
     add("syslog", &|section| Some(Destination::Syslog(syslog(section))));
+    add("email", &|section| Some(Destination::Email(email(section))));
     all
 }
 
 /// Keys whose absence has been said already.
-const REQUIRED: [&str; 6] = ["url", "user", "token", "webhook_url", "cert_file", "key_file"];
+const REQUIRED: [&str; 8] = ["url", "user", "token", "webhook_url", "cert_file", "key_file", "host", "from"];
 
 /// What the destination itself finds wrong, unless its key was already said to be missing or unreadable.
 fn say(section: &Section<'_>, error: &BuildError) {
@@ -154,6 +155,21 @@ fn syslog(section: &Section<'_>) -> syslog::Settings {
         max_length: max_length.and_then(|bytes| usize::try_from(bytes).ok()),
         client: certificates(section),
         limits: limits(section, &syslog::default_limits()),
+    }
+}
+
+fn email(section: &Section<'_>) -> email::Settings {
+    let tls = section.choice("tls", &email::Tls::ALL, email::Tls::default());
+    let port = section.integer("port", 1..=u64::from(u16::MAX), u64::from(tls.port()));
+    let login = login(section, section.text("user"), section.secret("password"));
+    email::Settings {
+        host: section.required("host").unwrap_or_default(),
+        port: u16::try_from(port).unwrap_or_else(|_| tls.port()),
+        tls,
+        login,
+        from: section.required("from").unwrap_or_default(),
+        client: certificates(section),
+        limits: limits(section, &email::default_limits()),
     }
 }
 

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{self, file, http, jenkins, openstack, slack, syslog};
+use crate::action::{self, email, file, http, jenkins, openstack, slack, syslog};
 use crate::audit;
 use crate::intake;
 use crate::keystone::Account;
@@ -107,6 +107,8 @@ pub enum Destination {
     Syslog(syslog::Settings),
     /// A service that rules fetch from.
     OpenStack(openstack::Settings),
+    /// `[email.…]`
+    Email(email::Settings),
 }
 
 impl Destination {
@@ -122,6 +124,7 @@ impl Destination {
             Self::File(settings) => action::Destination::File(file::File::new(settings)),
             Self::Syslog(settings) => action::Destination::Syslog(syslog::Syslog::new(settings)?),
             Self::OpenStack(settings) => action::Destination::OpenStack(openstack::OpenStack::new(settings)?),
+            Self::Email(settings) => action::Destination::Email(email::Email::new(settings)?),
         })
     }
 }

@@ -160,8 +160,9 @@ impl Reader<'_> {
             section.problem_at("fetch", "`fetch`: this rule has no action that could use what is looked up");
         }
         let actions = FetchAct::before(fetches, actions);
-        let silent =
-            ["log", "jenkins", "slack", "http", "file", "syslog"].iter().all(|kind| section.get(kind).is_none());
+        let silent = ["log", "jenkins", "slack", "http", "file", "syslog", "email"]
+            .iter()
+            .all(|kind| section.get(kind).is_none());
         if silent && !is_final && enabled {
             section.problem("this rule does nothing: it has no action, such as [[rule.log]], and is not `final`");
         }
@@ -216,6 +217,7 @@ impl Reader<'_> {
         add("http", &|section| Some(Act::Http(acts::http(section, self.to(section, "http")?))));
         add("file", &|section| Some(Act::File(acts::file(section, self.to(section, "file")?))));
         add("syslog", &|section| Some(Act::Syslog(acts::syslog(section, self.to(section, "syslog")?))));
+        add("email", &|section| Some(Act::Email(acts::email(section, self.to(section, "email")?))));
         actions.sort_by(|a, b| a.0.cmp(&b.0));
         actions.into_iter().map(|(_, step)| step).collect()
     }

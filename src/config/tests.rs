@@ -117,7 +117,7 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
     assert_eq!((plain.bounds, plain.audit, plain.daemon), (full.bounds, full.audit, full.daemon));
     assert_eq!(
         full.destinations.keys().collect::<Vec<_>>(),
-        ["file.custody", "http.inventory", "http.mistral", "jenkins.ci", "slack.ops", "syslog.siem"]
+        ["email.ops", "file.custody", "http.inventory", "http.mistral", "jenkins.ci", "slack.ops", "syslog.siem"]
     );
     let wanted = syslog::Settings {
         url: "tls://siem.example.org:6514".to_owned(),
@@ -128,6 +128,9 @@ fn the_shipped_settings_are_valid_and_their_comments_show_the_defaults() {
         limits: syslog::default_limits(),
     };
     assert_eq!(full.destinations["syslog.siem"], Destination::Syslog(wanted));
+    let Destination::Email(mail) = &full.destinations["email.ops"] else { panic!() };
+    // As `tls` is skipped above, this is its default.
+    assert_eq!((mail.tls, mail.port, &mail.limits), (email::Tls::StartTls, 587, &email::default_limits()));
     assert_eq!((plain.names, plain.admin), (full.names, full.admin));
     assert_eq!(plain.keystone, None);
     let keystone = full.keystone.unwrap();

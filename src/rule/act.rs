@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::Value as Field;
 use serde_json::{Map, Value};
 
-use super::{FetchAct, Subject, SyslogAct};
+use super::{EmailAct, FetchAct, Subject, SyslogAct};
 use crate::action::capture::Capture;
 use crate::action::log::LineFormat;
 use crate::action::{Request, file, http, jenkins, slack};
@@ -29,6 +29,8 @@ pub enum Act {
     Syslog(SyslogAct),
     /// A lookup, which the rule's actions follow.
     Fetch(FetchAct),
+    /// A mail.
+    Email(EmailAct),
 }
 
 /// `[[rule.log]]`
@@ -166,6 +168,7 @@ impl Act {
             Self::Http(act) => &act.to,
             Self::File(act) => &act.to,
             Self::Syslog(act) => &act.to,
+            Self::Email(act) => &act.to,
             Self::Fetch(act) => &act.to,
         }
     }
@@ -225,6 +228,7 @@ impl Act {
             }
             Self::Syslog(act) => Ok(Request::Syslog(act.request(subject, &view())?)),
             Self::Fetch(act) => Ok(Request::OpenStack(act.request(&view())?)),
+            Self::Email(act) => Ok(Request::Email(act.request(subject, rule, &view())?)),
         }
     }
 
@@ -245,6 +249,7 @@ impl Act {
             }
             Self::Syslog(act) => act.mistakes(fields, &mut found),
             Self::Fetch(act) => act.mistakes(fields, &mut found),
+            Self::Email(act) => act.mistakes(fields, &mut found),
             Self::Log(LogAct::Template(text)) => drop(found.insert("text", text.mistakes(fields))),
             Self::Jenkins(act) => drop(found.insert("parameters", all(&act.parameters))),
             Self::Slack(act) => {

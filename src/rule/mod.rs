@@ -5,6 +5,7 @@
 
 mod act;
 mod correlation;
+mod email;
 mod expect;
 mod fetch;
 mod followers;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
 pub use correlation::{Absent, Correlation, Counted, Group, SILENCE_CAUSES, Threshold, Together, silence};
+pub use email::EmailAct;
 pub use expect::{Expectation, ExpectedAction};
 pub use fetch::FetchAct;
 pub use followers::{Follower, Made};

@@ -165,6 +165,7 @@ impl Act {
             Self::File(_) => ("file", None),
             Self::Syslog(_) => ("syslog", None),
             Self::Fetch(act) => ("fetch", Some(&act.name)),
+            Self::Email(_) => ("email", None),
         };
         let digest = Sha256::digest(serde_json::to_vec(&(kind, self.to(), what, self.capture()))?);
         let first = digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));

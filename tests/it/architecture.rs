@@ -49,13 +49,14 @@ const IMPURE: [&str; 21] = [
 ];
 
 /// Crates that one module knows for all, or those that share what they need of it.
-const OWNED: [(&str, &[&str]); 8] = [
+const OWNED: [(&str, &[&str]); 9] = [
     ("lapin", &["intake"]),
     ("rusqlite", &["store"]),
     ("backoff", &["retry"]),
     ("sd_notify", &["service"]),
     ("axum", &["admin"]),
     ("prometheus_client", &["admin"]),
+    ("lettre", &["action"]),
     ("reqwest", &["transport", "action", "keystone"]),
     // The crate, not our module of the same name.
     ("config::Environment", &["config"]),

@@ -22,6 +22,7 @@ mod daemon;
 mod destinations;
 mod disk;
 mod doctor;
+mod email;
 mod ending;
 mod fake_sink;
 mod fault;

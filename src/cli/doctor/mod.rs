@@ -179,9 +179,13 @@ fn uses(rules: &RuleTable) -> BTreeMap<String, Vec<Use>> {
                     parameters: act.parameters.iter().map(|(name, _)| name.clone()).collect(),
                     rule: rule.name.clone(),
                 },
-                Act::Log(_) | Act::Slack(_) | Act::Http(_) | Act::File(_) | Act::Syslog(_) | Act::Fetch(_) => {
-                    Use::Other
-                }
+                Act::Log(_)
+                | Act::Slack(_)
+                | Act::Http(_)
+                | Act::File(_)
+                | Act::Syslog(_)
+                | Act::Email(_)
+                | Act::Fetch(_) => Use::Other,
             };
             all.entry(step.act.to().to_owned()).or_default().push(wanted);
         }
