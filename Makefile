@@ -23,6 +23,7 @@ test: ## all tests, against private RabbitMQ nodes
 	@.ci/install python3 openssl gzip
 	@.ci/rabbitmq-4
 	@.ci/promtool
+	@.ci/cloudevents
 	@command -v systemd-analyze > /dev/null || .ci/install systemd
 	@ls /usr/lib/*/rsyslog/lmnsd_ossl.so > /dev/null 2>&1 || .ci/install rsyslog-openssl
 	@.ci/exim

@@ -7,9 +7,10 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::capture::{Capture, Source};
 use super::client::{self, Client, Reply};
@@ -22,6 +23,9 @@ use crate::secret::Secret;
 use crate::transport;
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/// What OpenStack's services call the id of a request.
+const OPENSTACK_REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
 /// Headers that are the connection's, the delivery's or the signature's business.
 const RESERVED: [&str; 12] = [
@@ -112,6 +116,29 @@ pub enum Body {
     Json(Value),
     /// `application/x-www-form-urlencoded`, not encoded yet.
     Form(Vec<(String, String)>),
+    /// `application/json`, with the request id that Aodh sends.
+    Aodh(Value),
+    /// `application/cloudevents+json`.
+    CloudEvent(Value),
+}
+
+impl Body {
+    /// What the request is with it, the settings' headers aside.
+    fn of(&self, builder: RequestBuilder, delivery: &str) -> RequestBuilder {
+        match self {
+            Self::None => builder,
+            Self::Json(value) => builder.json(value),
+            Self::Form(pairs) => builder.form(pairs),
+            Self::Aodh(value) => builder.json(value).header(OPENSTACK_REQUEST_ID, request_id(delivery)),
+            // `json` leaves a content type alone that is there already.
+            Self::CloudEvent(value) => builder.header(CONTENT_TYPE, "application/cloudevents+json").json(value),
+        }
+    }
+}
+
+/// Aodh makes one up; here it is the same for the same delivery (aodh/notifier/rest.py, `x-openstack-request-id`).
+fn request_id(delivery: &str) -> String {
+    format!("req-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("cadfd:delivery:{delivery}").as_bytes()))
 }
 
 /// A path that would lead elsewhere than the rule's author meant.
@@ -241,12 +268,7 @@ impl Http {
     fn call(&self, base: &Url, request: &Request, attempt: &Attempt<'_>) -> Result<reqwest::Request, Outcome> {
         let url = below(base, request.path.as_deref(), &request.query)
             .map_err(|error| Outcome::given_up(format!("the rendered path {error}")))?;
-        let builder = self.client.request(self.method.clone(), url);
-        let builder = match &request.body {
-            Body::None => builder,
-            Body::Json(value) => builder.json(value),
-            Body::Form(pairs) => builder.form(pairs),
-        };
+        let builder = request.body.of(self.client.request(self.method.clone(), url), attempt.delivery_id);
         let Ok(mut call) = builder.build() else {
             return Err(Outcome::given_up("the request cannot be built from its parts"));
         };

@@ -331,9 +331,11 @@ mod tests {
         let request: Request = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), stored.to_string());
 
-        for stored in
-            [json!({"email": {"recipients": ["a@example.org"], "subject": "s", "text": "t", "html": "<p>t</p>"}})]
-        {
+        for stored in [
+            json!({"http": {"path": null, "query": [], "body": {"aodh": {"alarm_name": "r"}}}}),
+            json!({"http": {"path": null, "query": [], "body": {"cloudevent": {"id": "d1"}}}}),
+            json!({"email": {"recipients": ["a@example.org"], "subject": "s", "text": "t", "html": "<p>t</p>"}}),
+        ] {
             let request: Request = serde_json::from_value(stored.clone()).unwrap();
             assert_eq!(serde_json::to_value(&request).unwrap(), stored);
         }

@@ -3,7 +3,9 @@
 use serde_json::Value as Json;
 
 use crate::action::{email, jenkins, log::LineFormat, syslog};
-use crate::rule::{EmailAct, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct, SyslogAct};
+use crate::rule::{
+    Alarm, AlarmSeverity, EmailAct, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct, SyslogAct,
+};
 use crate::template::{JsonLeaf, Place as Target, Template, TemplateError};
 
 use super::node::{Node, Value};
@@ -51,11 +53,17 @@ pub(super) fn slack(section: &Section<'_>, to: String) -> SlackAct {
 
 /// `[[rule.http]]`
 pub(super) fn http(section: &Section<'_>, to: String) -> HttpAct {
-    let written: Vec<_> = ["json", "form", "body"].into_iter().filter(|key| section.get(key).is_some()).collect();
+    let written: Vec<_> =
+        ["json", "form", "body", "format"].into_iter().filter(|key| section.get(key).is_some()).collect();
     if let [one, another, ..] = written.as_slice() {
         section.problem_at(another, format!("`{one}` and `{another}` are two bodies; one of them must go"));
     }
+    let formats = [("aodh", HttpFormat::Aodh), ("cloudevents", HttpFormat::CloudEvents)];
+    let format = section.get("format").map(|_| section.choice("format", &formats, HttpFormat::CloudEvents));
+    let alarm = alarm(section, format);
     let body = match (section.get("json"), section.get("form")) {
+        (None, None) if format == Some(HttpFormat::Aodh) => HttpBody::Aodh(alarm),
+        (None, None) if format == Some(HttpFormat::CloudEvents) => HttpBody::CloudEvent,
         (Some(node), _) => HttpBody::Json(json(section, "json", node, Target::Parameter)),
         (None, Some(_)) => HttpBody::Form(templates(section, "form")),
         (None, None) if section.choice("body", &[("event", true), ("none", false)], true) => HttpBody::Event,
@@ -63,6 +71,35 @@ pub(super) fn http(section: &Section<'_>, to: String) -> HttpAct {
     };
     let (path, query) = (template(section, "path", Target::Path), templates(section, "query"));
     HttpAct { to, path, query, body, capture: steps::of_http(section) }
+}
+
+/// `format` of `[[rule.http]]`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HttpFormat {
+    Aodh,
+    CloudEvents,
+}
+
+/// What only `format = "aodh"` has.
+fn alarm(section: &Section<'_>, format: Option<HttpFormat>) -> Alarm {
+    if format != Some(HttpFormat::Aodh) {
+        for key in ["severity", "alarm_id"] {
+            if section.get(key).is_some() {
+                section.problem_at(key, format!("`{key}` is for format = \"aodh\" only"));
+            }
+        }
+        return Alarm::default();
+    }
+    let severity = section.choice("severity", &AlarmSeverity::ALL, AlarmSeverity::Low);
+    let id = section.text("alarm_id").and_then(|text| {
+        let id = text.parse().ok();
+        if id.is_none() {
+            let text = format!("`alarm_id`: expected a UUID such as that of the alarm in Aodh, found {text:?}");
+            section.problem_at("alarm_id", text);
+        }
+        id
+    });
+    Alarm { severity, id }
 }
 
 /// `[[rule.file]]`

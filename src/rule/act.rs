@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::Value as Field;
 use serde_json::{Map, Value};
 
-use super::{EmailAct, FetchAct, Subject, SyslogAct};
+use super::{EmailAct, FetchAct, Subject, SyslogAct, aodh, cloudevents};
 use crate::action::capture::Capture;
 use crate::action::log::LineFormat;
 use crate::action::{Request, file, http, jenkins, slack};
@@ -103,6 +103,10 @@ pub enum HttpBody {
     Json(JsonTemplate),
     /// A form.
     Form(Vec<(String, Template)>),
+    /// What Aodh's alarm callback sends.
+    Aodh(aodh::Alarm),
+    /// The normalised event as a CloudEvent.
+    CloudEvent,
 }
 
 /// JSON whose strings are templates: its shape is the rule's, so that no value can change it.
@@ -215,6 +219,10 @@ impl Act {
                     HttpBody::None => http::Body::None,
                     HttpBody::Json(json) => http::Body::Json(json.render(&view())?),
                     HttpBody::Form(fields) => http::Body::Form(render_all(fields, &view())?),
+                    HttpBody::Aodh(alarm) => http::Body::Aodh(aodh::body(subject.event(), rule, *alarm)),
+                    HttpBody::CloudEvent => {
+                        http::Body::CloudEvent(cloudevents::body(subject.event(), delivery, whole()?))
+                    }
                 };
                 let (query, capture) = (render_all(&act.query, &view())?, act.capture.clone());
                 Ok(Request::Http(http::Request { path, query, body, capture }))
@@ -262,7 +270,7 @@ impl Act {
                 match &act.body {
                     HttpBody::Json(template) => drop(found.insert("json", json(template))),
                     HttpBody::Form(templates) => drop(found.insert("form", all(templates))),
-                    HttpBody::Event | HttpBody::None => {}
+                    HttpBody::Event | HttpBody::None | HttpBody::Aodh(_) | HttpBody::CloudEvent => {}
                 }
             }
         }

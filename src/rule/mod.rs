@@ -4,6 +4,8 @@
 //! rule is looked at only for event types that its globs match, however many rules there are.
 
 mod act;
+mod aodh;
+mod cloudevents;
 mod correlation;
 mod email;
 mod expect;
@@ -23,6 +25,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
+pub use aodh::{Alarm, Severity as AlarmSeverity};
 pub use correlation::{Absent, Correlation, Counted, Group, SILENCE_CAUSES, Threshold, Together, silence};
 pub use email::EmailAct;
 pub use expect::{Expectation, ExpectedAction};

@@ -20,6 +20,7 @@ mod neutron;
 mod qualys;
 mod server;
 mod slack;
+mod splunk;
 
 pub use http::{Call, Expect, Receiver};
 pub use jenkins::{Build, Jenkins, Job, Trouble};
@@ -29,6 +30,7 @@ pub use neutron::{Neutron, port};
 pub use qualys::{Qualys, Scan};
 pub use server::{Fault, Server};
 pub use slack::{Message, Slack};
+pub use splunk::Splunk;
 
 use axum::http::HeaderMap;
 use base64::Engine as _;
