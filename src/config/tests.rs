@@ -330,6 +330,40 @@ fn a_list_is_text_within_bounds_and_so_are_its_mistakes() {
     assert_eq!(large, ["cadfd.toml:4: `path`: x.json has more than 16 MiB"]);
 }
 
+/// The settings at the top of an example, and its rules; both as they are shipped.
+#[test]
+fn the_example_for_osel_is_valid_with_the_settings_it_shows() {
+    let rules = include_str!("../../config/examples/osel.toml");
+    let shown = rules.split("\n\n").next().unwrap().lines().map(|line| line.trim_start_matches('#').trim_start());
+    let settings: Vec<_> = shown.skip_while(|line| *line != "[rabbitmq]").collect();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("rules.d")).unwrap();
+    fs::write(dir.path().join("rules.d/20-osel.toml"), rules).unwrap();
+    fs::write(dir.path().join("qualys.password"), "hunter2").unwrap();
+    let clouds = "clouds: {cadfd: {auth: {auth_url: 'https://h:5000', username: u, password: p, user_domain_name: d, \
+                  project_name: p, project_domain_name: d}}}";
+    fs::write(dir.path().join("clouds.yaml"), clouds).unwrap();
+    let settings = settings.join("\n").replace("[rabbitmq]", "[rabbitmq]\ntransport_url = \"rabbit://u:p@h/\"");
+    let settings = settings.replace("/etc/cadfd", dir.path().to_str().unwrap());
+    let path = dir.path().join("cadfd.toml");
+    fs::write(&path, settings).unwrap();
+    let file = ("OS_CLIENT_CONFIG_FILE".to_owned(), dir.path().join("clouds.yaml").display().to_string());
+    let config = load(&path, &[file]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.destinations.keys().collect::<Vec<_>>(), ["http.qualys", "openstack.network", "syslog.splunk"]);
+    assert_eq!((config.tests.len(), config.failed_tests()), (8, Problems::default()));
+    // Each of them does something about what Neutron tells.
+    let captured = include_str!("../../tests/data/notifications/real/oslo-neutron-nova-cinder-messagingv2.jsonl");
+    let several =
+        include_str!("../../tests/data/notifications/documented/neutron-security_group_rule-create-end-bulk.json");
+    let lines = captured.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let bodies = lines.map(|line| line["body"].as_str().unwrap().to_owned()).chain([several.to_owned()]);
+    let events = bodies.map(|body| Arc::new(crate::event::decode(body.as_bytes()).unwrap()));
+    let planned: Vec<_> = events.flat_map(|event| config.rules.plan(&event, false).planned).collect();
+    for rule in config.rules.rules() {
+        assert!(planned.iter().any(|p| p.rule == rule.name && p.error.is_none()), "{}: {planned:?}", rule.name);
+    }
+}
+
 /// The fenced blocks of the README in `language`.
 fn readme_blocks(language: &str) -> Vec<String> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();

@@ -42,6 +42,7 @@ mod main_job;
 mod names;
 mod node;
 mod notification;
+mod osel;
 mod outage;
 mod process;
 mod production;

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "the broker's module plays Keystone, where no real one is")]
 
+mod aodh;
 mod api;
 mod destinations;
 mod difference;
@@ -31,6 +32,7 @@ shared! {
     captured: "../it/captured.rs";
     certificates: "../it/certificates.rs";
     daemon: "../it/daemon.rs";
+    example: "../it/example.rs";
     fault: "../it/fault.rs";
     node: "../it/node.rs";
     process: "../it/process.rs";

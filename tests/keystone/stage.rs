@@ -187,7 +187,7 @@ fn settings(keystone: &Keystone) -> String {
 }
 
 /// The administrator logs in and makes the reader; what is known of all three.
-async fn log_in(api: &mut Api) -> Known {
+pub(crate) async fn log_in(api: &mut Api) -> Known {
     let domain = json!({"id": "default"});
     let scope = json!({"project": {"name": "admin", "domain": domain}});
     let body = login("admin", &domain, ADMIN_PASSWORD, Some(scope));
