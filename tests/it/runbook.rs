@@ -6,11 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where messages are that an operator meets, and how they begin there.
-const SOURCES: [(&str, &[&str]); 10] = [
+const SOURCES: [(&str, &[&str]); 12] = [
     ("src/admin/mod.rs", &["error!(", "warn!(", "#[error("]),
     ("src/service.rs", &["error!(", "warn!("]),
     ("src/app.rs", &["error!(", "warn!(", "#[error("]),
+    ("src/app", &["error!(", "warn!("]),
     ("src/pipeline.rs", &["error!(", "warn!("]),
+    ("src/correlate", &["error!(", "warn!("]),
     ("src/worker", &["error!(", "warn!("]),
     ("src/audit", &["error!(", "warn!(", "#[error("]),
     ("src/store", &["error!(", "#[error(", "let text ="]),
@@ -20,7 +22,7 @@ const SOURCES: [(&str, &[&str]); 10] = [
 ];
 
 /// Files of the intake whose texts go into a message: the others' are for the settings or within these.
-const OF_INTAKE: [&str; 5] = ["cause.rs", "queue.rs", "session.rs", "supervisor.rs", "consume.rs"];
+const OF_INTAKE: [&str; 6] = ["bind.rs", "cause.rs", "queue.rs", "session.rs", "supervisor.rs", "consume.rs"];
 
 /// Shorter pieces of text say nothing by themselves.
 const TELLING: usize = 12;
