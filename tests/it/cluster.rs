@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, Member, Options, Vhost};
 use crate::daemon::eventually;
 use crate::ground::body;
-use crate::node::{Home, Identity, Release, free_ports};
+use crate::node::{Home, Identity, Release, free_ports, log_tail};
 
 /// Nodes of a cluster.
 pub(crate) const NODES: usize = 3;
@@ -127,6 +127,15 @@ impl Cluster {
              rabbit_networking:local_connections()])"
         );
         self.nodes.iter().filter(|node| node.serves()).find(|node| node.eval(&connected) == "true")
+    }
+}
+
+impl Drop for Cluster {
+    /// The test runner shows this of a test that failed, or that took too long.
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            eprintln!("the log of {} ends:\n{}", node.identity().name(), log_tail(node.dir()));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::broker::Vhost;
 use crate::fault::Fault;
+use crate::node::last_lines;
 
 /// The daemon under test; `FAULTS_BINARY` names another build of it (`make faults-prove`).
 fn program() -> OsString {
@@ -409,6 +410,13 @@ impl Daemon {
     pub(crate) async fn wait_out(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         wait(&mut self.out, wanted, "the wanted output").await;
         self.out()
+    }
+}
+
+impl Drop for Daemon {
+    /// The test runner shows this of a test that failed, or that took too long.
+    fn drop(&mut self) {
+        eprintln!("the daemon's log ends:\n{}", last_lines(&self.log.borrow()));
     }
 }
 

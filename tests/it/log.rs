@@ -7,6 +7,8 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 
+use crate::node::last_lines;
+
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Starts collecting; done by [`crate::run_test`].
@@ -23,6 +25,11 @@ pub(crate) fn collect() {
 pub(crate) fn lines_with(text: &str) -> Vec<String> {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     String::from_utf8_lossy(&log).lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
+/// The last lines.
+pub(crate) fn tail() -> String {
+    last_lines(&lines_with("").join("\n"))
 }
 
 struct Collector;

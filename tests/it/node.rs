@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -47,6 +47,12 @@ const START: Duration = Duration::from_secs(90);
 
 /// In seconds; a node that says nothing for this long, give or take a quarter, is down for the others of its cluster.
 const TICK_TIME: u32 = 4;
+
+/// Enough to see what happened last.
+const LAST_LINES: usize = 60;
+
+/// For a stop in order, after which systemd would kill it too.
+const STOP: Duration = Duration::from_mins(1);
 
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -201,11 +207,18 @@ impl Node {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// As `systemctl stop` does it: connections are closed with 320.
+    /// As `systemctl stop` does it: connections are closed with 320. What does not stop is killed.
     pub(crate) fn stop(mut self) {
         let input = self.input.as_mut().unwrap();
         input.write_all(b"rabbit:stop_and_halt().\n").unwrap();
-        self.child.wait().unwrap();
+        let started = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            if started.elapsed() > STOP {
+                eprintln!("the node does not stop: killed");
+                return self.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// As the kernel does it when memory runs out.
@@ -289,8 +302,14 @@ fn command(dir: &Path, identity: &Identity) -> Command {
     command
 }
 
-fn log_tail(dir: &Path) -> String {
+/// The end of what a node said and logged.
+pub(crate) fn log_tail(dir: &Path) -> String {
     let [said, log] = ["stderr", "log/node.log"].map(|name| fs::read_to_string(dir.join(name)).unwrap_or_default());
-    let lines: Vec<_> = said.lines().chain(log.lines()).collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
+    last_lines(&format!("{said}\n{log}"))
+}
+
+/// The end of what may be long, for whoever looks for the cause of a failure.
+pub(crate) fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
