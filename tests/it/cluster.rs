@@ -60,7 +60,7 @@ impl Cluster {
 
     /// Until every node serves and knows all others to.
     pub(crate) async fn whole(&self) {
-        let running = "length([N || N <- rabbit_mnesia:cluster_nodes(running), rpc:call(N, rabbit, is_running, [])])";
+        let running = "length([N || N <- rabbit_mnesia:cluster_nodes(running), rpc:call(N, rabbit, is_running, [], 5000) =:= true])";
         for node in &self.nodes {
             eventually(|| (node.eval(running) == NODES.to_string()).then_some(())).await;
         }

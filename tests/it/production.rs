@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use crate::broker::{Broker, Options, Vhost};
 use crate::cluster::{Cluster, Publisher};
@@ -16,7 +17,7 @@ use crate::ground::Ground;
 use crate::harness::measured;
 use crate::node::Release;
 use crate::vhost::QueueType;
-use crate::{log, run_test};
+use crate::{log, run_test, run_test_within};
 
 /// Those that the other tests, with a transient classic queue of the installed release, leave out.
 const KINDS: [(Release, QueueType); 4] = [
@@ -169,10 +170,15 @@ impl Loss {
             Self::CutOff => cluster.heal(node).await,
             Self::Suspended => {
                 // It wakes up as the leader that it no longer is. That its Mnesia and the others' are two now RabbitMQ
-                // leaves to its operator, who starts it again.
+                // leaves to its operator, who starts it again, and once more if they do not find together.
                 node.thaw();
                 node.stop();
                 node.restart();
+                while timeout(TOGETHER, cluster.whole()).await.is_err() {
+                    eprintln!("the suspended node does not join: killed and started again");
+                    node.kill();
+                    node.restart();
+                }
             }
         }
         cluster.whole().await;
@@ -181,10 +187,16 @@ impl Loss {
 
 const QUEUE: &str = "cadfd.info";
 
+/// For a cluster to be whole again.
+const TOGETHER: Duration = Duration::from_mins(1);
+
+/// For what is done to a cluster, which is slow to start and to notice.
+const LIMIT: Duration = Duration::from_mins(10);
+
 /// With the daemon's connection on the queue's leader, which is the worst node to lose, and a publisher that never
 /// pauses.
 fn one_node_at_a_time(release: Release, losses: &[Loss]) {
-    run_test(async || {
+    run_test_within(LIMIT, async || {
         let cluster = Cluster::start(release).await;
         let vhost = cluster.vhost();
         vhost.declare_as("cadfd", QueueType::Quorum).await;
