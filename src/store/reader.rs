@@ -16,7 +16,7 @@ use super::schema::{self, OpenError};
 use super::{StoreError, unreadable};
 
 /// Reading from the table ends with the chunk that reaches so many bytes.
-const UNCOUNTED_BYTES: u64 = 2 << 20;
+const MOST_BYTES: u64 = 2 << 20;
 
 /// Bytes of the chunks committed last that are kept in memory.
 const LATEST_BYTES: u64 = 2 << 20;
@@ -150,7 +150,7 @@ impl Reader {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([seq])?;
         let (mut found, mut bytes) = (Vec::new(), 0);
-        while bytes < UNCOUNTED_BYTES
+        while bytes < MOST_BYTES
             && let Some(row) = rows.next()?
         {
             let (last, first, lines, log, logs) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
