@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, Member, Options, Vhost};
 use crate::daemon::eventually;
 use crate::ground::body;
-use crate::node::{Home, Identity, Release, free_ports, log_tail};
+use crate::node::{Home, Identity, Release, free_ports, log_tail, show};
 
 /// Nodes of a cluster.
 pub(crate) const NODES: usize = 3;
@@ -131,10 +131,9 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// The test runner shows this of a test that failed, or that took too long.
     fn drop(&mut self) {
         for node in &self.nodes {
-            eprintln!("the log of {} ends:\n{}", node.identity().name(), log_tail(node.dir()));
+            show(&format!("the log of {} ends:\n{}", node.identity().name(), log_tail(node.dir())));
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::broker::Vhost;
 use crate::fault::Fault;
-use crate::node::last_lines;
+use crate::node::{last_lines, show};
 
 /// The daemon under test; `FAULTS_BINARY` names another build of it (`make faults-prove`).
 fn program() -> OsString {
@@ -414,9 +414,8 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// The test runner shows this of a test that failed, or that took too long.
     fn drop(&mut self) {
-        eprintln!("the daemon's log ends:\n{}", last_lines(&self.log.borrow()));
+        show(&format!("the daemon's log ends:\n{}", last_lines(&self.log.borrow())));
     }
 }
 

@@ -214,7 +214,7 @@ impl Node {
         let started = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             if started.elapsed() > STOP {
-                eprintln!("the node does not stop: killed");
+                show("the node does not stop: killed");
                 return self.kill();
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -312,4 +312,10 @@ pub(crate) fn log_tail(dir: &Path) -> String {
 pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}
+
+/// The test runner shows it of a test that failed, or that took too long.
+#[expect(clippy::print_stderr, reason = "a test has no log of its own")]
+pub(crate) fn show(text: &str) {
+    eprintln!("{text}");
 }

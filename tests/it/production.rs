@@ -15,7 +15,7 @@ use crate::daemon::{eventually, of_type};
 use crate::fake_sink::{FakeSink, Intake, Mood};
 use crate::ground::Ground;
 use crate::harness::measured;
-use crate::node::Release;
+use crate::node::{Release, show};
 use crate::vhost::QueueType;
 use crate::{log, run_test, run_test_within};
 
@@ -175,7 +175,7 @@ impl Loss {
                 node.stop();
                 node.restart();
                 while timeout(TOGETHER, cluster.whole()).await.is_err() {
-                    eprintln!("the suspended node does not join: killed and started again");
+                    show("the suspended node does not join: killed and started again");
                     node.kill();
                     node.restart();
                 }
