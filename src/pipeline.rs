@@ -26,7 +26,7 @@ use crate::names::{self, Answered, Names};
 use crate::quiet::Quiet;
 use crate::record::{self, Record, Source};
 use crate::retry::Schedule;
-use crate::rule::{Counted, Plan, PlannedDelivery, RuleTable};
+use crate::rule::{self, Counted, Plan, PlannedDelivery, RuleTable};
 use crate::store::{Entry, Kept, Key, MessageKey, NewDelivery, NewMatch, Seal, Session, Store, StoreError, Unreadable};
 use counts::Tally;
 
@@ -160,7 +160,7 @@ impl Pipeline {
         let (signer, rules, colour) = (Arc::clone(signer), self.rules.load_full(), self.colour);
         let seal = Seal::new(move |seq, prev| {
             let checkpoint = signer.sign(seq, prev, Timestamp::now());
-            let event = Arc::new(event::of_checkpoint(&checkpoint));
+            let event = Arc::new(rule::of_checkpoint(&checkpoint));
             let Plan { deliveries, log, .. } = rules.plan(&event, colour);
             let deliveries = new_deliveries(&event, deliveries);
             Entry { log, deliveries, ..own(checkpoint.rest_of_line()) }

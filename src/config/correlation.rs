@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use crate::event::OWN;
-use crate::rule::{Absent, Correlation, Group, Threshold, sample};
+use crate::rule::{Absent, Correlation, Group, OWN, Threshold, sample};
 use crate::template::Formula;
 
 use super::node::Value;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::book::Fired;
-use crate::event::{Event, of_silence, of_view};
+use crate::event::{Event, of_view};
 use crate::pipeline::new_deliveries;
 use crate::record::{self, Record};
-use crate::rule::{Extras, Plan, Rule, RuleTable, SILENCE_CAUSES, Subject, Together, fired as called, silence};
+use crate::rule::{
+    Extras, Plan, Rule, RuleTable, SILENCE_CAUSES, Subject, Together, fired as called, of_silence, silence,
+};
 use crate::store::{Firing, Store, StoreError};
 
 /// What was planned, for counting.

@@ -24,7 +24,7 @@ pub struct Payload {
 
 impl Payload {
     /// Checks and cleans a part of a message; `part` names it in the error.
-    pub(super) fn of(raw: &RawValue, part: &'static str) -> Result<Self, Unreadable> {
+    pub(crate) fn of(raw: &RawValue, part: &'static str) -> Result<Self, Unreadable> {
         let findings = scan(raw.get(), part)?;
         let raw = if findings.unclean || findings.suspicious {
             // Cleaning keeps JSON well-formed (a property test holds it); should it ever not, nothing is kept rather
@@ -37,7 +37,7 @@ impl Payload {
     }
 
     /// For a message that has none.
-    pub(super) fn null() -> Self {
+    pub(crate) fn null() -> Self {
         Self { raw: RawValue::NULL.to_owned(), value: OnceLock::new() }
     }
 

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::bounded::{Keys, Latest, Tally};
-use super::line::{Assignment, Event, Initiator, Thing};
+use super::line::Event;
 use super::page::{Cell, Section, Table, clipped, counted, grouped};
+use crate::event::{Assignment, Initiator, Reference};
 
 /// Initiators that are told apart.
 const INITIATORS: usize = 10_000;
@@ -248,6 +249,6 @@ fn details(event: &Event) -> String {
     words.join("; ")
 }
 
-fn word(thing: &Thing) -> &str {
-    thing.name.as_deref().or(thing.id.as_deref()).unwrap_or("somebody")
+fn word(thing: &Reference) -> &str {
+    thing.name.as_deref().unwrap_or(&thing.id)
 }

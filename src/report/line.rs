@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use crate::event::{Assignment, Change, Initiator, Member, Reason, Resource};
 use crate::record::link_of;
+use crate::trail::Plan;
 
 /// How far into a line its type can begin: behind a number of 20 digits and a hash.
 const HEAD: usize = 128;
@@ -52,77 +54,14 @@ pub(super) struct Event {
     pub(super) reason: Reason,
     pub(super) timestamp: Option<Timestamp>,
     pub(super) initiator: Initiator,
-    pub(super) resource: Thing,
+    pub(super) resource: Resource,
     pub(super) assignment: Option<Assignment>,
     pub(super) member: Option<Member>,
     pub(super) change: Option<Change>,
     pub(super) received: Option<Timestamp>,
-    pub(super) planned: Vec<Planned>,
+    pub(super) planned: Vec<Plan>,
     /// Whether it was added by hand.
     pub(super) imported: Option<IgnoredAny>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Reason {
-    pub(super) code: Option<String>,
-    pub(super) text: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Initiator {
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) domain_id: Option<String>,
-    pub(super) domain_name: Option<String>,
-    pub(super) address: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Thing {
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Assignment {
-    pub(super) role: Option<Thing>,
-    pub(super) user: Option<Thing>,
-    pub(super) group: Option<Thing>,
-    pub(super) project: Option<Thing>,
-    pub(super) domain: Option<Thing>,
-    pub(super) inherited: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Member {
-    pub(super) kind: Option<String>,
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) operation: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Change {
-    pub(super) enabled: Option<bool>,
-    pub(super) name: Option<String>,
-    pub(super) old_name: Option<String>,
-    pub(super) added: Vec<Thing>,
-    pub(super) removed: Vec<Thing>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Planned {
-    pub(super) rule: String,
-    pub(super) to: String,
-    pub(super) delivery: Option<String>,
-    pub(super) error: Option<String>,
 }
 
 /// An event that went through the rules once more.
@@ -132,7 +71,7 @@ pub(super) struct Replay {
     #[serde(default)]
     pub(super) run: String,
     #[serde(default)]
-    pub(super) planned: Vec<Planned>,
+    pub(super) planned: Vec<Plan>,
 }
 
 /// A rule that looks at more than one event has seen what it looks for.
@@ -140,7 +79,7 @@ pub(super) struct Replay {
 pub(super) struct Fired {
     pub(super) at: Timestamp,
     #[serde(default)]
-    pub(super) planned: Vec<Planned>,
+    pub(super) planned: Vec<Plan>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,7 +97,7 @@ pub(super) struct Delivery {
     #[serde(default)]
     pub(super) detail: Option<Map<String, Value>>,
     #[serde(default)]
-    pub(super) planned: Vec<Planned>,
+    pub(super) planned: Vec<Plan>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 
 use super::bounded::{Keys, Latest, Tally};
 use super::changes::{earlier, more};
-use super::line::{Event, Initiator};
+use super::line::Event;
 use super::page::{Cell, Section, Table, clipped};
+use crate::event::Initiator;
 
 /// Users, and addresses, that are told apart.
 const USERS: usize = 20_000;

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::line::{Initiator, Thing};
+use crate::event::{Initiator, Reference};
 
 /// Letters of one text; Keystone allows 255 in a name. What a stranger sends can be longer.
 const LONGEST: usize = 300;
@@ -129,8 +129,8 @@ impl Cell {
         }
     }
 
-    pub(super) fn thing(thing: &Thing) -> Self {
-        Self::named(thing.name.as_deref(), thing.id.as_deref())
+    pub(super) fn thing(thing: &Reference) -> Self {
+        Self::named(thing.name.as_deref(), Some(&thing.id))
     }
 
     pub(super) fn initiator(initiator: &Initiator) -> Self {

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 use super::bounded::Tally;
 use super::changes::more;
-use super::line::{Delivery, Planned, Replay};
+use super::line::{Delivery, Replay};
 use super::page::{Cell, Section, Table, clipped, counted, grouped};
 use super::span::Span;
-use crate::event::CHECKPOINT;
-use crate::rule::is_counting;
+use crate::rule::{CHECKPOINT, is_counting};
+use crate::trail::Plan;
 
 /// Pairs of rule and destination that are told apart; the settings have fewer.
 const PAIRS: usize = 5_000;
@@ -106,7 +106,7 @@ impl Triggered {
     }
 
     /// Takes what an event planned that was recorded at this time, before the end of the span.
-    pub(super) fn plan(&mut self, planned: &[Planned], at: Timestamp) {
+    pub(super) fn plan(&mut self, planned: &[Plan], at: Timestamp) {
         let within = self.span.holds(at);
         for planned in planned {
             if let Some(id) = &planned.delivery {

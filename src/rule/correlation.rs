@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::own::of_silence;
 use super::{Extras, Subject};
-use crate::event::{Event, of_silence};
+use crate::event::Event;
 use crate::record::time;
 use crate::template::{Formula, TemplateError};
 

@@ -1,7 +1,8 @@
 //! Globs over event types.
 
-use crate::event::OWN;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::own::OWN;
 
 /// A glob that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_cadfd_tells_has_to_be_named() {
-        let checkpoint = crate::event::CHECKPOINT;
+        let checkpoint = crate::rule::CHECKPOINT;
         assert!(globs(&["cadfd.*"]).matches(checkpoint) && globs(&["x.*", checkpoint]).matches(checkpoint));
         for not_named in [globs(&["*"]), globs(&[]), globs(&["!cadfd.*"]), globs(&["*.created"])] {
             assert!(!not_named.matches(checkpoint), "{not_named:?}");

@@ -12,6 +12,7 @@ mod expect;
 mod fetch;
 mod followers;
 mod matcher;
+mod own;
 pub mod sample;
 mod steps;
 mod syslog;
@@ -32,6 +33,7 @@ pub use expect::{Expectation, ExpectedAction};
 pub use fetch::FetchAct;
 pub use followers::{Follower, Made};
 pub use matcher::{GlobError, Globs};
+pub use own::{CHECKPOINT, OWN, of_checkpoint, of_silence};
 pub use steps::{DEEPEST, PlannedIds, Step, Steps};
 pub use syslog::SyslogAct;
 

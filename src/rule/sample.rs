@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::chain::Hash;
 use crate::checkpoint::Checkpoint;
-use crate::event::{Change, Event, Format, decode, of_checkpoint};
+use crate::event::{Change, Event, Format, decode};
 use crate::template::Fields;
 
 use super::Correlation;
+use super::own::of_checkpoint;
 
 const SAMPLES: &str = include_str!("samples.jsonl");
 

@@ -1,8 +1,10 @@
-//! What modules must not know: the pure ones nothing outside them, the others not each other's crates.
+//! What modules must not know: the pure ones nothing outside them, the others not each other's crates, and none what
+//! stands above it in the table of ARCHITECTURE.md.
 //!
-//! Its promise: every file under `src/` is looked at, tests and comments aside; a module that is named here but gone is
-//! a failure.
+//! Its promise: every file under `src/` is looked at, tests and comments aside; a module that is named here or in the
+//! table but gone, or that the table lacks, is a failure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -81,6 +83,37 @@ fn a_crate_is_known_to_one_module() {
 }
 
 #[test]
+fn dependencies_point_down_the_table() {
+    let table = table();
+    let files: Vec<_> = sources().into_iter().filter(|file| file.module != "lib").collect();
+    let modules: BTreeSet<_> = files.iter().map(|file| file.module.as_str()).collect();
+    let in_table: BTreeSet<_> = table.iter().map(|(module, _)| module.as_str()).collect();
+    assert_eq!(modules, in_table, "the modules of src/, and those of the table");
+    let row_of: BTreeMap<_, _> = table.iter().map(|(module, row)| (module.as_str(), *row)).collect();
+    for file in &files {
+        for name in file.uses() {
+            let path = file.path.display();
+            let row = row_of.get(&*name).unwrap_or_else(|| panic!("{path}: crate::{name} is no module"));
+            assert!(*row >= row_of[&*file.module], "{path}: {name} stands above {} in the table", file.module);
+        }
+    }
+}
+
+/// The modules of ARCHITECTURE.md's table, each with the number of its row.
+fn table() -> Vec<(String, usize)> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let modules = rows.enumerate().flat_map(|(row, line)| {
+        let cell = line.split('|').nth(1).unwrap();
+        // Every other part is between backticks: `app.rs`, `app/`.
+        cell.split('`').skip(1).step_by(2).map(move |name| (name.trim_end_matches(['/']).to_owned(), row))
+    });
+    let mut modules: Vec<_> = modules.map(|(name, row)| (name.trim_end_matches(".rs").to_owned(), row)).collect();
+    modules.dedup();
+    modules
+}
+
+#[test]
 fn the_check_finds_what_it_looks_for() {
     let text = "use std::fs;\n// std::env\nfn f() {}\n#[cfg(test)]\nmod tests { use std::net; }\n";
     let file = Source { path: "src/text.rs".into(), module: "text".into(), code: code(text) };
@@ -88,7 +121,10 @@ fn the_check_finds_what_it_looks_for() {
     // A longer name that ends with it is another.
     let file = Source { code: code("use my_rand::x;\nlet y = crate::rand::z;"), ..file };
     assert_eq!(file.line_with("rand::"), None);
-    assert_eq!(Source { code: code("rand::random()"), ..file }.line_with("rand::"), Some(1));
+    let file = Source { code: code("rand::random()"), ..file };
+    assert_eq!(file.line_with("rand::"), Some(1));
+    let text = "use crate::rule::{A, B};\nuse crate::{audit, store};\nfn f() { crate::text::g() }\n";
+    assert!(Source { code: code(text), ..file }.uses().iter().eq(["audit", "rule", "store", "text"]));
     let modules: Vec<_> = sources().into_iter().map(|file| file.module).collect();
     for module in PURE.into_iter().chain(OWNED.into_iter().flat_map(|(_, owners)| owners.iter().copied())) {
         assert!(modules.iter().any(|known| known == module), "there is no module {module}");
@@ -107,6 +143,22 @@ impl Source {
     fn refuse(&self, name: &str, why: &str) {
         let line = self.line_with(name);
         assert!(line.is_none(), "{}:{}: {} {why} {name}", self.path.display(), line.unwrap_or(0), self.module);
+    }
+
+    /// The modules of this crate that it names.
+    fn uses(&self) -> BTreeSet<String> {
+        let text = self.code.join("\n");
+        let mut found = BTreeSet::new();
+        for (at, start) in text.match_indices("crate::") {
+            let rest = &text[at + start.len()..];
+            let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+            match rest.strip_prefix('{') {
+                // `{a, b}`; what is nested deeper is written in lines of their own.
+                Some(list) => found.extend(list.split('}').next().unwrap().split(',').map(|name| word(name.trim()))),
+                None => found.extend([word(rest)]),
+            }
+        }
+        found
     }
 
     /// The first line that names it, counted from 1.
