@@ -334,7 +334,7 @@ fn an_expired_certificate_is_refused() {
 /// Sockets and lapin's threads of this process.
 fn sockets_and_threads() -> (usize, usize) {
     let count = |dir: &str, what: fn(std::fs::DirEntry) -> bool| {
-        std::fs::read_dir(dir).unwrap().filter_map(Result::ok).filter(|_| true).map(what).filter(|found| *found).count()
+        std::fs::read_dir(dir).unwrap().filter_map(Result::ok).map(what).filter(|found| *found).count()
     };
     let sockets = count("/proc/self/fd", |entry| {
         std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
@@ -386,12 +386,13 @@ fn a_silent_listener_leaks_neither_threads_nor_sockets() {
             }
             sockets_and_threads().0
         };
-        // What is made once and stays, like the runtime below lapin's streams, is there after the first whole attempt.
+        // What is made once and stays, like the runtime below lapin's streams, is there after the first whole attempt, or
+        // soon after it; what an attempt left behind would be there for each.
         let first = attempts(2).await;
         let before = until_threads_end().await;
         // Our ends stay open: it is not the listener's doing that theirs are closed.
         let more = attempts(10).await;
-        while until_threads_end().await != before + more.len() {
+        while until_threads_end().await >= before + more.len() + more.len() / 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         drop((first, more));
