@@ -364,15 +364,28 @@ fn the_example_for_osel_is_valid_with_the_settings_it_shows() {
     }
 }
 
-/// The fenced blocks of the README in `language`.
-fn readme_blocks(language: &str) -> Vec<String> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+/// The fenced blocks of README and of the pages under `docs` in `language`. README shows some that a page has too: they are
+/// here once, and one that differs would be another.
+fn blocks_of_pages(language: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<_> = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.sort();
+    pages.insert(0, root.join("README.md"));
     let fence = format!("```{language}\n");
-    readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    let mut blocks = Vec::new();
+    for page in pages {
+        let page = fs::read_to_string(page).unwrap();
+        for block in page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()) {
+            if !blocks.contains(&block) {
+                blocks.push(block);
+            }
+        }
+    }
+    blocks
 }
 
 #[test]
-fn the_settings_and_rules_of_the_readme_are_valid() {
+fn the_settings_and_rules_of_the_pages_are_valid() {
     let dir = tempfile::tempdir().unwrap();
     let secrets = [
         ("transport_url", "rabbit://cadfd:a%20long%20password@controller:5672/\n"),
@@ -387,7 +400,7 @@ fn the_settings_and_rules_of_the_readme_are_valid() {
         fs::write(dir.path().join(name), secret).unwrap();
     }
     let (rules, settings): (Vec<_>, Vec<_>) =
-        readme_blocks("toml").into_iter().partition(|block| block.contains("[[rule]]"));
+        blocks_of_pages("toml").into_iter().partition(|block| block.contains("[[rule]]"));
     let (tests, settings): (Vec<_>, Vec<_>) = settings.into_iter().partition(|block| block.contains("[[test]]"));
     assert_eq!((rules.len(), settings.len(), tests.len()), (9, 4, 1));
     for rule in rules.iter().flat_map(|block| block.split("\n[[rule]]")) {

@@ -36,7 +36,7 @@ fn bound(exchanges: &[&str]) -> Bound {
     }
 }
 
-/// With nothing but this queue, for the user with the rights that README names.
+/// With nothing but this queue, for the user with the rights that docs/SERVICES.md names.
 fn settings(vhost: &Vhost, bound: Bound) -> Settings {
     let (own, read) = (r"^cadfd\.bound$", format!("^({}|{})$", r"cadfd\.bound", bound.exchanges.join("|")));
     vhost.permit(&vhost.user("cadfd"), [own, own, &read]);

@@ -21,10 +21,10 @@ use crate::vhost::QueueType;
 
 const MIB: usize = 1 << 20;
 
-/// README: what cadfd needs besides the messages that it holds.
+/// docs/OPERATION.md: what cadfd needs besides the messages that it holds.
 const MEMORY: usize = 128 * MIB;
 
-/// README: messages whose requests are held for each destination.
+/// docs/OPERATION.md: messages whose requests are held for each destination.
 const HELD_BY_DESTINATION: usize = 64;
 
 const LOG: &str = "[[rule]]\nname = \"log\"\n[[rule.log]]\ntext = \"{{ message_id }}\"\n";

@@ -22,6 +22,7 @@ mod daemon;
 mod destinations;
 mod disk;
 mod doctor;
+mod documents;
 mod email;
 mod ending;
 mod example;

@@ -1,4 +1,4 @@
-//! The trail's chain and checkpoints: of the real daemon, checked by `cadfd verify`, and by what the README shows.
+//! The trail's chain and checkpoints: of the real daemon, checked by `cadfd verify`, and by what docs/AUDIT.md shows.
 
 use std::fs;
 use std::path::Path;
@@ -113,20 +113,20 @@ fn a_daemons_trail_is_whole_and_anything_done_to_it_is_found() {
     });
 }
 
-/// The script that the README shows.
-fn readme_script() -> String {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+/// The script that docs/AUDIT.md shows.
+fn script_of_the_page() -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/AUDIT.md")).unwrap();
+    page.split("```python\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
 }
 
 #[test]
-fn the_script_of_the_readme_agrees() {
+fn the_script_of_the_page_agrees() {
     run_test(async || {
         let ground = written().await;
         let site = &ground.site;
         let dir = tempfile::tempdir().unwrap();
         let (script, key) = (dir.path().join("verify.py"), dir.path().join("trail.pub"));
-        fs::write(&script, readme_script()).unwrap();
+        fs::write(&script, script_of_the_page()).unwrap();
         fs::write(&key, site.cadfd_ok(&["key"]).await).unwrap();
         let [first, second] = ["audit.log.1", "audit.log"].map(|name| site.audit_path().with_file_name(name));
         let run = || Command::new("python3").args([&script, &key, &first, &second]).output().unwrap();
