@@ -196,7 +196,8 @@ pub struct Member {
 /// What an update changed: what is known of the thing before the event, compared with Keystone's answer after it. Never
 /// in the message, so it can be missing where Keystone was not asked or did not answer in time. Where several updates lie
 /// between the two times, as after a backlog, what they changed is told with the first of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Change {
     /// Always true: this was compared, not told.
     pub derived: bool,

@@ -1,4 +1,4 @@
-//! The trail's chain and checkpoints: of the real daemon, checked by `cadfd verify`, and by what docs/AUDIT.md shows.
+//! The trail's chain and checkpoints: of the real daemon, checked by `cadfd verify`, and by what the README shows.
 
 use std::fs;
 use std::path::Path;
@@ -113,20 +113,35 @@ fn a_daemons_trail_is_whole_and_anything_done_to_it_is_found() {
     });
 }
 
-/// The script that docs/AUDIT.md shows.
-fn script_of_the_page() -> String {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/AUDIT.md")).unwrap();
-    page.split("```python\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+/// The first block of the README in this language that has this in it.
+fn block_of_the_readme(language: &str, with: &str) -> String {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let begins = format!("```{language}\n");
+    let mut blocks = readme.split(&begins).skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.find(|block| block.contains(with)).unwrap().to_owned()
 }
 
 #[test]
-fn the_script_of_the_page_agrees() {
+fn what_the_readme_does_by_hand_agrees() {
+    run_test(async || {
+        let ground = written().await;
+        let shell = block_of_the_readme("sh", "sha256sum");
+        let folder = ground.site.audit_path().parent().unwrap().to_owned();
+        let output = Command::new("sh").args(["-ec", &shell]).current_dir(folder).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let (digest, prev) = said.split_once("  -\n").unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(prev, format!("\"prev\":\"{digest}\"\n"));
+    });
+}
+
+#[test]
+fn the_script_of_the_readme_agrees() {
     run_test(async || {
         let ground = written().await;
         let site = &ground.site;
         let dir = tempfile::tempdir().unwrap();
         let (script, key) = (dir.path().join("verify.py"), dir.path().join("trail.pub"));
-        fs::write(&script, script_of_the_page()).unwrap();
+        fs::write(&script, block_of_the_readme("python", "hashlib")).unwrap();
         fs::write(&key, site.cadfd_ok(&["key"]).await).unwrap();
         let [first, second] = ["audit.log.1", "audit.log"].map(|name| site.audit_path().with_file_name(name));
         let run = || Command::new("python3").args([&script, &key, &first, &second]).output().unwrap();
