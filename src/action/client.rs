@@ -244,6 +244,14 @@ pub(super) fn basic_credentials(user: &str, password: &Secret) -> String {
     STANDARD.encode(format!("{user}:{}", password.expose()))
 }
 
+/// The address without all that could be a secret or do something.
+pub(super) fn origin(url: &Url) -> Url {
+    let mut origin = url.clone();
+    origin.set_path("/");
+    origin.set_query(None);
+    origin
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -309,5 +317,11 @@ mod tests {
             assert_eq!(retry_after(&value, now), expected.map(Duration::from_secs), "{text:?}");
         }
         assert_eq!(retry_after(&HeaderValue::from_bytes(b"\xff").unwrap(), now), None);
+    }
+
+    #[test]
+    fn nothing_of_an_address_but_its_host_is_asked_for() {
+        let url = Url::parse("https://hooks.slack.com:8443/services/T/B/x?token=y").unwrap();
+        assert_eq!(origin(&url).as_str(), "https://hooks.slack.com:8443/");
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
 use serde_json::json;
 
-use super::client::{Client, Reply};
+use super::client::{self, Client, Reply};
 use super::{Attempt, Destination, Outcome, Request, file, http, slack, syslog};
 use crate::finding::Finding;
 use crate::transport::skew;
@@ -155,7 +155,7 @@ impl Client {
     /// The same, where the address has to be found out.
     async fn reach_at(&self, name: &str, origin: Result<Url, Outcome>) -> Examined {
         match origin {
-            Ok(url) => self.reach(name, self::origin(&url)).await,
+            Ok(url) => self.reach(name, client::origin(&url)).await,
             Err(Outcome::Retry { reason, .. } | Outcome::GivenUp { reason, .. }) => {
                 let (found, change) = split(&reason);
                 let finding =
@@ -202,24 +202,9 @@ impl Client {
     }
 }
 
-/// The address without all that could be a secret or do something.
-pub(super) fn origin(url: &Url) -> Url {
-    let mut origin = url.clone();
-    origin.set_path("/");
-    origin.set_query(None);
-    origin
-}
-
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_of_an_address_but_its_host_is_asked_for() {
-        let url = Url::parse("https://hooks.slack.com:8443/services/T/B/x?token=y").unwrap();
-        assert_eq!(origin(&url).as_str(), "https://hooks.slack.com:8443/");
-    }
 
     #[test]
     fn a_reason_is_told_apart_from_its_advice() {

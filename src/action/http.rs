@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::capture::{Capture, Source};
 use super::client::{self, Client, Reply};
-use super::examine::origin;
 use super::signature::Key;
 use super::ticket::{TOKEN, Ticket};
 use super::{Answer, Attempt, BuildError, Limits, Outcome};
@@ -223,8 +222,10 @@ impl Http {
     /// Where it is, without path and query; `Err` where the catalogue cannot tell now.
     pub(super) async fn origin(&self) -> Result<Url, Outcome> {
         match (&self.base, &self.account) {
-            (Base::Url(url), _) => Ok(origin(&url.0)),
-            (Base::Service(service), Some(account)) => Ok(origin(&Ticket::get(account).await?.endpoint(service)?)),
+            (Base::Url(url), _) => Ok(client::origin(&url.0)),
+            (Base::Service(service), Some(account)) => {
+                Ok(client::origin(&Ticket::get(account).await?.endpoint(service)?))
+            }
             (Base::Service(_), None) => Err(Outcome::given_up(NO_ACCOUNT)),
         }
     }

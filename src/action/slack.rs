@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::client::{self, Client, Reply};
-use super::examine::origin;
 use super::{Attempt, BuildError, Limits, Outcome};
 use crate::secret::Secret;
 use crate::text::one_line;
@@ -236,7 +235,7 @@ impl Slack {
 
     /// Where the webhook is, without what makes it one.
     pub(super) fn origin(&self) -> Url {
-        origin(&self.url.0)
+        client::origin(&self.url.0)
     }
 
     pub(super) async fn perform(&self, request: &Request, attempt: &Attempt<'_>) -> Outcome {

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::action::http::Auth;
 use crate::action::{BuildError, ClientSettings, Limits, email, file, http, jenkins, slack, syslog};
 use crate::keystone::Account;
-use crate::retry::Schedule;
 use crate::secret::Secret;
 
 use super::keystone::Keystone;
+use super::limits::{limits, patience};
 use super::node::Value;
 use super::section::Section;
-use super::{Destination, HOUR, SECOND, YEAR, absolute, longest_last};
+use super::{Destination, SECOND, YEAR, absolute};
 
 /// All destinations by their full names.
 pub(super) fn read(
@@ -229,26 +228,4 @@ fn certificates(section: &Section<'_>) -> ClientSettings {
         section.problem("`cert_file` and `key_file` go together; one of them is missing");
     }
     settings
-}
-
-pub(super) fn limits(section: &Section<'_>, default: &Limits) -> Limits {
-    let short = SECOND / 100..=HOUR;
-    Limits {
-        connect_timeout: section.duration("connect_timeout", short.clone(), default.connect_timeout),
-        total_timeout: section.duration("timeout", short, default.total_timeout),
-        rate: section.rate("rate", default.rate),
-        concurrency: usize::try_from(section.integer("concurrency", 1..=256, default.concurrency as u64)).unwrap_or(1),
-        ..patience(section, default)
-    }
-}
-
-/// Only how it is tried again, and for how long.
-fn patience(section: &Section<'_>, default: &Limits) -> Limits {
-    let retry = Schedule {
-        first: section.duration("retry_first", SECOND / 100..=HOUR, default.retry.first),
-        max: section.duration("retry_max", SECOND / 100..=24 * HOUR, default.retry.max),
-    };
-    longest_last(section, "retry_first", "retry_max", &retry);
-    let give_up_after = section.duration("give_up_after", Duration::ZERO..=YEAR, default.give_up_after);
-    Limits { retry, give_up_after, ..default.clone() }
 }

@@ -13,7 +13,7 @@ use crate::keystone::{self, Account, Settings};
 use crate::secret::Secret;
 
 use super::clouds::{self, Given, Search};
-use super::destinations::limits;
+use super::limits::limits;
 use super::login::{CREDENTIAL, Login};
 use super::node::{Place, Problems};
 use super::section::Section;

@@ -15,6 +15,7 @@ mod credentials;
 mod destinations;
 mod fetch;
 mod keystone;
+mod limits;
 mod login;
 mod lookups;
 mod node;
