@@ -225,7 +225,7 @@ fn a_key_that_was_given_is_used_or_refused() {
         fs::write(&key, "no key").unwrap();
         let mut daemon = ground.site.start();
         daemon.ended().await;
-        assert!(daemon.log().contains("holds no Ed25519 private key"), "{}", daemon.log());
+        assert!(daemon.log_to_end().await.contains("holds no Ed25519 private key"), "{}", daemon.log());
     });
 }
 
