@@ -76,15 +76,28 @@ fn number(line: &[u8]) -> Option<(u64, &[u8])> {
     let rest = line.strip_prefix(SEQ)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = rest.split_at_checked(digits)?;
+    let place = |seq: u64, digit: &u8| seq.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    let seq = number.iter().try_fold(0, place)?;
     // One way to write each number, so that none can be changed and mean the same.
-    let seq: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
-    (!number.starts_with(b"0") && rest.first() == Some(&b',')).then_some((seq, rest))
+    (seq > 0 && !number.starts_with(b"0") && rest.first() == Some(&b',')).then_some((seq, rest))
 }
 
 /// The number of a whole line, with or without its end; `None` where it is no record.
 #[must_use]
 pub fn seq_of(line: &[u8]) -> Option<u64> {
     link_of(line).map(|link| link.seq)
+}
+
+/// The type of a line, which stands right behind its place and before anything that came in a message.
+#[must_use]
+pub fn type_of(line: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = number(line)?;
+    let rest = match rest.strip_prefix(PREV) {
+        Some(rest) => rest.get(Hash::DIGITS + 1..)?,
+        None => rest,
+    };
+    let rest = rest.strip_prefix(b",\"type\":\"")?;
+    rest.get(..rest.iter().position(|byte| *byte == b'"')?)
 }
 
 /// The types of all records: [`Record`]'s variants as a line names them.

@@ -3,19 +3,14 @@
 //! Its promise: pure. What is not needed is passed over, and a field that another version of cadfd does not write is
 //! none; a line that is no record is an error, and harms no other.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::event::{Assignment, Change, Initiator, Member, Reason, Resource};
-use crate::record::link_of;
+use crate::record::{link_of, type_of};
 use crate::trail::Plan;
-
-/// How far into a line its type can begin: behind a number of 20 digits and a hash.
-const HEAD: usize = 128;
 
 /// A line that is no record, or one whose fields are not those of its type.
 #[derive(Debug, thiserror::Error)]
@@ -216,37 +211,27 @@ impl Entry {
 pub(super) fn read(line: &[u8]) -> Result<Entry, Unreadable> {
     link_of(line).ok_or(Unreadable)?;
     let kind = type_of(line).ok_or(Unreadable)?;
-    Ok(match &*kind {
-        "event" => Entry::Event(parsed(line)?),
-        "replay" => Entry::Replay(parsed(line)?),
-        "fired" => Entry::Fired(parsed(line)?),
-        "delivery" => Entry::Delivery(parsed(line)?),
-        "quarantine" => Entry::Quarantine(parsed(line)?),
-        "start" => Entry::Start(parsed(line)?),
-        "reload" => Entry::Reload(parsed(line)?),
-        "stop" => Entry::Stop(parsed(line)?),
-        "checkpoint" => Entry::Checkpoint(parsed(line)?),
-        "broker_lost" => Entry::BrokerLost(parsed(line)?),
-        "broker_found" => Entry::BrokerFound(parsed(line)?),
-        "bound" => Entry::Bound(parsed(line)?),
-        "dropped" => Entry::Dropped(parsed(line)?),
-        "removed" => Entry::Removed(parsed(line)?),
+    Ok(match kind {
+        b"event" => Entry::Event(parsed(line)?),
+        b"replay" => Entry::Replay(parsed(line)?),
+        b"fired" => Entry::Fired(parsed(line)?),
+        b"delivery" => Entry::Delivery(parsed(line)?),
+        b"quarantine" => Entry::Quarantine(parsed(line)?),
+        b"start" => Entry::Start(parsed(line)?),
+        b"reload" => Entry::Reload(parsed(line)?),
+        b"stop" => Entry::Stop(parsed(line)?),
+        b"checkpoint" => Entry::Checkpoint(parsed(line)?),
+        b"broker_lost" => Entry::BrokerLost(parsed(line)?),
+        b"broker_found" => Entry::BrokerFound(parsed(line)?),
+        b"bound" => Entry::Bound(parsed(line)?),
+        b"dropped" => Entry::Dropped(parsed(line)?),
+        b"removed" => Entry::Removed(parsed(line)?),
         _ => Entry::Other,
     })
 }
 
 fn parsed<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(line).map_err(|_| Unreadable)
-}
-
-/// The type stands behind number and hash, before anything that came in a message.
-fn type_of(line: &[u8]) -> Option<Cow<'_, str>> {
-    const TYPE: &[u8] = b",\"type\":\"";
-    let head = line.get(..HEAD.min(line.len()))?;
-    let at = head.windows(TYPE.len()).position(|window| window == TYPE)? + TYPE.len();
-    let rest = line.get(at..)?;
-    let end = rest.iter().position(|byte| *byte == b'"')?;
-    rest.get(..end).map(String::from_utf8_lossy)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::record::{Link, link_of};
 
+use super::ahead::Ahead;
 use super::lines::Lines;
 
 /// Bytes read at once.
@@ -146,7 +147,8 @@ impl TrailFile {
         if (metadata.dev(), metadata.ino()) != self.id {
             return Err(TrailError::Moved(self.path.clone()));
         }
-        Ok(Lines::new(unpack(Counted { file, read }, self.kind).map_err(io)?))
+        let unpacked = unpack(Counted { file, read }, self.kind).map_err(io)?;
+        Ok(Lines::new(Box::new(Ahead::of(unpacked).map_err(io)?)))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read as _};
 
+use memchr::memchr;
+
 /// No record is longer: a message has at most `[rabbitmq] max_body`, a few MiB, of which each byte takes at most six.
 /// What is longer is given in parts, none of which is a record.
 pub(super) const LONGEST: u64 = 256 << 20;
@@ -29,16 +31,18 @@ impl Line<'_> {
     }
 }
 
-/// Lines from a reader, one at a time, in one buffer.
+/// Lines from a reader, one at a time, where they stand in its buffer; what does not is put together in one of ours.
 pub struct Lines {
     reader: Box<dyn BufRead + Send>,
     line: Vec<u8>,
+    /// So much of the reader's buffer is the last line.
+    given: usize,
     number: u64,
 }
 
 impl Lines {
     pub(super) fn new(reader: Box<dyn BufRead + Send>) -> Self {
-        Self { reader, line: Vec::new(), number: 0 }
+        Self { reader, line: Vec::new(), given: 0, number: 0 }
     }
 
     /// The next line; `None` at the end.
@@ -46,12 +50,20 @@ impl Lines {
     /// # Errors
     /// When the file cannot be read or unpacked.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
-        self.line.clear();
-        if read_line(&mut self.reader, &mut self.line)? == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        Ok(Some(Line { number: self.number, bytes: &self.line }))
+        self.reader.consume(std::mem::take(&mut self.given));
+        let number = self.number + 1;
+        let bytes = if let Some(end) = memchr(b'\n', self.reader.fill_buf()?) {
+            self.given = end + 1;
+            self.reader.fill_buf()?.get(..self.given).unwrap_or_default()
+        } else {
+            self.line.clear();
+            if read_line(&mut self.reader, &mut self.line)? == 0 {
+                return Ok(None);
+            }
+            &self.line
+        };
+        self.number = number;
+        Ok(Some(Line { number, bytes }))
     }
 }
 

@@ -4,6 +4,7 @@
 //! any version of cadfd wrote. A search is a [`Query`], carried out by a [`Scan`].
 //! [`crate::audit`] writes what is read here; docs/TRAIL.md describes it.
 
+mod ahead;
 mod backwards;
 mod entry;
 mod files;

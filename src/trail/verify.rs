@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chain::Hash;
 use crate::checkpoint::{Checkpoint, PublicKey};
-use crate::record::{Link, TYPES, link_of};
+use crate::record::{Link, TYPES, link_of, type_of};
 
 use super::lines::Line;
 
@@ -406,10 +406,10 @@ impl Verifier {
 
     /// What a record says about the trail.
     fn read(&mut self, link: &Link, bytes: &[u8], place: impl Fn() -> Place) {
-        if is_of_type(bytes, b"checkpoint") {
-            self.checkpoint(link, bytes, &place);
-        } else if is_of_type(bytes, b"removed") {
-            self.removed(link, bytes);
+        match type_of(bytes) {
+            Some(b"checkpoint") => self.checkpoint(link, bytes, &place),
+            Some(b"removed") => self.removed(link, bytes),
+            _ => {}
         }
         if self.kept.get(&link.seq).is_some_and(|kept| kept.iter().any(|kept| kept.line() != bytes)) {
             self.find(What::Rewritten(link.seq), place());
@@ -525,18 +525,6 @@ fn is_cut_short(line: &[u8]) -> bool {
         Ok(_) => line.ends_with(b"}"),
         Err(error) => error.is_eof(),
     }
-}
-
-/// Whether a record's `type`, which stands right behind its place, is this.
-fn is_of_type(line: &[u8], wanted: &[u8]) -> bool {
-    const TYPE: &[u8] = b"\"type\":\"";
-    let Some(at) = line.iter().take(120).enumerate().filter(|(_, byte)| **byte == b',').find_map(|(at, _)| {
-        let rest = line.get(at + 1..)?;
-        rest.starts_with(TYPE).then_some(at + 1 + TYPE.len())
-    }) else {
-        return false;
-    };
-    line.get(at..).is_some_and(|rest| rest.starts_with(wanted) && rest.get(wanted.len()) == Some(&b'"'))
 }
 
 #[cfg(test)]
