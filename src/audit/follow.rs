@@ -1,6 +1,6 @@
-//! The two threads that carry committed records out of the store.
+//! A thread that carries committed records out of the store, wherever they go.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use crate::retry::Schedule;
 use crate::store::{Follower, OpenError, Reader, Store, StoreError};
 
-use super::desk::Desk;
-use super::file::{AuditError, AuditFile};
-use super::to_file::ToFile;
+use super::file::AuditError;
 
 /// Chunks written with one sync: a chunk is what was committed together, up to a quarter of a megabyte.
 pub(super) const CHUNKS: usize = 8;
@@ -22,18 +20,27 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Between attempts while the disk or standard output takes nothing.
 const RETRY: Schedule = Schedule { first: Duration::from_millis(250), max: Duration::from_secs(10) };
 
-/// Where the lines of `log` actions go.
-pub type Output = Box<dyn Write + Send>;
+/// The audit file's and standard output's.
+const THREADS: u32 = 2;
 
 /// Whether the threads are there, and whether they can write.
 #[derive(Debug, Default)]
 pub struct Health {
     running: AtomicU32,
     pub(super) file_fails: AtomicBool,
-    output_fails: AtomicBool,
+    pub(super) output_fails: AtomicBool,
 }
 
 impl Health {
+    /// Of both threads, before the first is started.
+    pub(super) fn of_all() -> Self {
+        Self { running: AtomicU32::new(THREADS), ..Self::default() }
+    }
+
+    pub(super) fn is_any_left(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+
     /// Whether both threads are there.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -62,69 +69,6 @@ impl Drop for Running {
     }
 }
 
-/// The audit file's and standard output's.
-const THREADS: u32 = 2;
-
-/// The running threads.
-#[derive(Debug)]
-pub struct Followers {
-    reopen: Arc<AtomicBool>,
-    closing: Arc<AtomicBool>,
-    health: Arc<Health>,
-    file: Option<JoinHandle<()>>,
-    output: Option<JoinHandle<()>>,
-}
-
-impl Followers {
-    /// Starts both: `file` goes on after record `last`, and is rotated as `desk` says; `output` after what the store
-    /// says.
-    ///
-    /// # Errors
-    /// When the store cannot be opened once more, or a thread not started.
-    pub fn start(
-        store: &Arc<Store>,
-        desk: &Arc<Desk>,
-        file: AuditFile,
-        last: u64,
-        output: Output,
-    ) -> Result<Self, OpenError> {
-        let (reopen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let health = Arc::new(Health { running: AtomicU32::new(THREADS), ..Health::default() });
-        let log_seq = store.position().log_seq;
-        let to_file = ToFile::new(store, desk, file, &reopen);
-        let file = Follow::new(store, last, &closing, &health)?.spawn("audit-file", to_file)?;
-        let output = Follow::new(store, log_seq, &closing, &health)?.spawn("audit-log", ToOutput(output))?;
-        Ok(Self { reopen, closing, health, file: Some(file), output: Some(output) })
-    }
-
-    /// How they are, also when this handle is gone.
-    #[must_use]
-    pub fn health(&self) -> Arc<Health> {
-        Arc::clone(&self.health)
-    }
-
-    /// Opens the audit file anew before the next record, as after SIGHUP.
-    pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-    }
-
-    /// Lets both write what is committed, and ends them; waits at most `limit`. False when something was left, which
-    /// is written after the next start.
-    pub fn finish(mut self, store: &Store, limit: Duration) -> bool {
-        self.closing.store(true, Ordering::Release);
-        store.finish_readers();
-        let deadline = Instant::now() + limit;
-        while self.health.running.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
-            #[expect(clippy::disallowed_methods, reason = "at the very end: a blocked output cannot be waited for")]
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // A thread that has said that it is done may be a moment from its end.
-        let done = self.health.running.load(Ordering::Acquire) == 0;
-        let threads = [self.file.take(), self.output.take()];
-        threads.into_iter().flatten().all(|thread| (done || thread.is_finished()) && thread.join().is_ok())
-    }
-}
-
 /// Where records or lines go.
 pub(super) trait Target: Send + 'static {
     /// What it is called in the log.
@@ -149,7 +93,7 @@ pub(super) enum CarryError {
     Store(#[from] StoreError),
 }
 
-struct Follow {
+pub(super) struct Follow {
     store: Arc<Store>,
     reader: Reader,
     after: u64,
@@ -160,7 +104,12 @@ struct Follow {
 }
 
 impl Follow {
-    fn new(store: &Arc<Store>, after: u64, closing: &Arc<AtomicBool>, health: &Arc<Health>) -> Result<Self, OpenError> {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        after: u64,
+        closing: &Arc<AtomicBool>,
+        health: &Arc<Health>,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
             store: Arc::clone(store),
             reader: store.reader()?,
@@ -172,7 +121,7 @@ impl Follow {
         })
     }
 
-    fn spawn(mut self, name: &str, mut target: impl Target) -> Result<JoinHandle<()>, OpenError> {
+    pub(super) fn spawn(mut self, name: &str, mut target: impl Target) -> Result<JoinHandle<()>, OpenError> {
         let dir = self.store.dir().to_owned();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _running = Running(Arc::clone(&self.health));
@@ -248,34 +197,5 @@ impl Follow {
             T::fails(&self.health).store(false, Ordering::Relaxed);
             self.said.clear();
         }
-    }
-}
-
-struct ToOutput(Output);
-
-impl Target for ToOutput {
-    const NAME: &'static str = "standard output";
-
-    fn fails(health: &Health) -> &AtomicBool {
-        &health.output_fails
-    }
-
-    fn prepare(&mut self) -> Result<(), AuditError> {
-        Ok(())
-    }
-
-    fn carry(&mut self, reader: &Reader, after: u64) -> Result<Option<u64>, CarryError> {
-        let mut chunks = reader.after(after)?;
-        chunks.truncate(CHUNKS);
-        let Some(last) = chunks.last().map(|chunk| chunk.last) else { return Ok(None) };
-        for chunk in chunks {
-            self.0.write_all(chunk.log.as_bytes())?;
-        }
-        self.0.flush()?;
-        Ok(Some(last))
-    }
-
-    fn follower(&self) -> Option<Follower> {
-        Some(Follower::Log)
     }
 }

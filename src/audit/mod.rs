@@ -8,6 +8,7 @@ mod desk;
 mod file;
 mod floor;
 mod follow;
+mod followers;
 pub mod key;
 mod pack;
 mod retain;
@@ -21,7 +22,8 @@ use std::time::Duration;
 pub use desk::{Desk, Upkept};
 pub use file::{AuditError, AuditFile, Stored};
 pub use floor::free_bytes;
-pub use follow::{Followers, Health, Output};
+pub use follow::Health;
+pub use followers::{Followers, Output};
 pub use rotation::Rotation;
 pub use upkeep::{Cover, Upkeep};
 

@@ -4,10 +4,7 @@
 //! escapes are text. (`RawValue` checks neither.)
 
 use super::secrets;
-use super::unreadable::Unreadable;
-
-/// How deep a payload may nest. `serde_json` reads 128 levels, and the trail wraps a payload in a few more.
-pub(super) const MAX_DEPTH: usize = 100;
+use super::unreadable::{MAX_DEPTH, Unreadable};
 
 /// What has to be done before the text can be kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

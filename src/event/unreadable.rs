@@ -2,7 +2,8 @@
 //!
 //! Its promise: the reason says what and where, and quotes nothing of the body, which may hold secrets.
 
-use super::scan::MAX_DEPTH;
+/// How deep a payload may nest. `serde_json` reads 128 levels, and the trail wraps a payload in a few more.
+pub(super) const MAX_DEPTH: usize = 100;
 
 /// Why bytes could not be decoded; `Display` is the quarantine's reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

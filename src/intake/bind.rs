@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bound::{Binding, Bound};
 use super::outage::length;
-use super::queue::{LONGEST_PAUSE, Obstacle, Trouble};
+use super::trouble::{LONGEST_PAUSE, Obstacle, Trouble};
 use super::{BindingState, Context, Host, Sink};
 
 /// Why a queue of our own is bound anew, and meanwhile is not.

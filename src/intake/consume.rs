@@ -14,7 +14,7 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions};
 use lapin::types::AMQPValue;
 use lapin::{Acker, BasicProperties, Channel, Consumer};
 
-use super::session::Proof;
+use super::proof::Proof;
 use super::{Context, Incoming, KEPT_OF_OVERSIZED, Refused, SessionId, Sink};
 
 /// Batches handed to the sink and not yet committed.

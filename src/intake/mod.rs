@@ -17,11 +17,13 @@ mod dial;
 mod examine;
 mod grant;
 mod outage;
+mod proof;
 mod queue;
 mod session;
 mod status;
 mod supervisor;
 mod tls;
+mod trouble;
 mod url;
 
 use std::fmt;

@@ -3,59 +3,21 @@
 //! Its promise: the queue is never declared, only looked at, unless the settings say that it is cadfd's own; what is wrong
 //! with it is said once, with what to do, and ends neither the session nor the other queues.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lapin::{Channel, Connection, Consumer};
 
 use super::bind::Binder;
 use super::bound::Bound;
-use super::cause::sanitize;
 use super::consume::{self, consume};
 use super::grant::{quote, topic};
 use super::outage::length;
-use super::session::{Ended, Proof};
-use super::{Cause, Context, Host, QueueState, SessionId, Settings, Sink};
-
-/// However long it is missing, a queue is found this soon after it appears.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// Why a queue cannot be consumed although there is a broker. Compared to say each only once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// 404
-    Missing,
-    /// 403
-    NoRight,
-    /// 403 to the declaration of a queue of our own
-    MayNotDeclare,
-    /// 405
-    Locked,
-    /// 406
-    Precondition(String),
-    /// The end of the stream, by a `basic.cancel` from the broker; a deleted queue is found missing next.
-    Cancelled,
-    /// Any other reply code that closes the channel, not the connection.
-    Closed(u16, String),
-    /// AMQP has no room for the name.
-    NameTooLong,
-}
-
-/// What an attempt to consume met.
-pub(super) enum Obstacle {
-    Trouble(Trouble),
-    Lost(Cause),
-}
-
-impl Obstacle {
-    pub(super) fn of(error: &lapin::Error) -> Self {
-        Trouble::from_lapin(error).map_or_else(Self::Lost, Self::Trouble)
-    }
-}
+use super::proof::{Ended, Proof};
+use super::trouble::{LONGEST_PAUSE, Obstacle, Trouble};
+use super::{Context, Host, QueueState, SessionId, Settings, Sink};
 
 /// A queue as one session sees it.
 pub(super) struct Tender<S> {
@@ -224,44 +186,4 @@ async fn look(channel: &Channel, name: ShortString) -> lapin::Result<()> {
 async fn declare(channel: &Channel, name: ShortString, bound: &Bound) -> lapin::Result<()> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name, durable, bound.arguments()).await.map(drop)
-}
-
-impl Trouble {
-    /// `Err` if it is the connection's end, not only the channel's.
-    pub(super) fn from_lapin(error: &lapin::Error) -> Result<Self, Cause> {
-        let ErrorKind::ProtocolError(reply) = error.kind() else { return Err(Cause::from_lapin(error)) };
-        if !error.is_amqp_soft_error() {
-            return Err(Cause::from_lapin(error));
-        }
-        let text = || sanitize(reply.get_message().as_str());
-        Ok(match reply.get_id() {
-            403 => Self::NoRight,
-            404 => Self::Missing,
-            405 => Self::Locked,
-            406 => Self::Precondition(text()),
-            code => Self::Closed(code, text()),
-        })
-    }
-
-    pub(super) fn word(&self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::NoRight => "not readable for us",
-            Self::MayNotDeclare => "not to be declared by us",
-            Self::Locked => "exclusive to another connection",
-            Self::Precondition(_) | Self::Closed(..) => "closed by the broker",
-            Self::Cancelled => "cancelled by the broker",
-            Self::NameTooLong => "not a possible name",
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Precondition(text) => write!(f, "the broker closed the channel ({text})"),
-            Self::Closed(code, text) => write!(f, "the broker closed the channel with {code} ({text})"),
-            other => f.write_str(other.word()),
-        }
-    }
 }

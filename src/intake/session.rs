@@ -3,18 +3,17 @@
 //! Its promise: whatever ends it, it ends as a whole and in bounded time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use lapin::Event;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::cause::sanitize;
 use super::dial::Link;
+use super::proof::{Ended, Proof};
 use super::queue::Tender;
 use super::{Cause, Context, Host, SessionId, Sink, State};
 
@@ -23,49 +22,6 @@ pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
 /// For the broker's answer to our farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How a session, or one of its queues, ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// We were asked to.
-    Stopped,
-    /// The sink did not keep a batch.
-    Refused,
-    /// There is no connection any more.
-    Lost(Cause),
-}
-
-/// What a session has shown: that its queues were looked at, and that it does its work.
-#[derive(Debug, Default)]
-pub(super) struct Proof {
-    acknowledged: AtomicU64,
-    is_settled: AtomicBool,
-    settled: Notify,
-}
-
-impl Proof {
-    /// A batch was acknowledged.
-    pub(super) fn given(&self) {
-        self.acknowledged.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Batches acknowledged.
-    pub(super) fn count(&self) -> u64 {
-        self.acknowledged.load(Ordering::Relaxed)
-    }
-
-    /// A queue is being consumed, or it is known why not.
-    pub(super) fn settled(&self) {
-        if !self.is_settled.swap(true, Ordering::Relaxed) {
-            self.settled.notify_one();
-        }
-    }
-
-    /// Resolves once, when the first queue is settled.
-    pub(super) async fn until_settled(&self) {
-        self.settled.notified().await;
-    }
-}
 
 /// Consumes every queue over this connection until the first of them ends it.
 pub(super) async fn run<S: Sink>(

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::outage::{Outage, Report, length};
-use super::session::{self, Ended, Proof};
+use super::proof::{Ended, Proof};
+use super::session;
 use super::{Cause, Context, Host, SessionId, Sink, State, dial};
 
 /// A sink that takes longer than this to say that it is ready has trouble; before, it is only asking its disk.

@@ -8,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::chain::Hash;
 
-use super::matched;
 use super::seen::Seen;
 use super::{Follower, Position};
 
@@ -86,7 +85,7 @@ impl Books {
             quarantine: Tally::default(),
             backlog_bytes: 0,
             seen: Seen::load(connection)?,
-            uncounted: matched::uncounted(connection)?,
+            uncounted: uncounted(connection)?,
             pending: VecDeque::new(),
             marks_changed: false,
         };
@@ -200,6 +199,12 @@ impl Books {
         self.marks_changed = false;
         Ok(())
     }
+}
+
+/// How many wait to be counted, and the bytes of their records.
+fn uncounted(connection: &Connection) -> rusqlite::Result<Tally> {
+    let sql = "SELECT count(*), coalesce(sum(length(event)), 0) FROM matched WHERE held = 0";
+    connection.query_row(sql, [], |row| Ok(Tally { rows: row.get(0)?, bytes: row.get(1)? }))
 }
 
 /// What the next record is linked to. A store from before there was a chain may still hold the last record.

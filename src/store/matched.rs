@@ -15,12 +15,6 @@ use super::work::Work;
 /// Who is woken when there is something to count: no destination's name.
 pub(super) const CORRELATOR: &str = "correlator";
 
-/// What may wait to be counted, at most. It waits for as long as a transaction takes, unless the correlator cannot go on.
-pub(super) const MOST: u64 = 100_000;
-
-/// Bytes of the records that are kept with it, at most.
-pub const UNCOUNTED_BYTES: u64 = 256 << 20;
-
 /// What an event counts for.
 #[derive(Clone, Debug)]
 pub struct NewMatch {
@@ -162,12 +156,6 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-/// How many wait to be counted, and the bytes of their records.
-pub(super) fn uncounted(connection: &Connection) -> rusqlite::Result<Tally> {
-    let sql = "SELECT count(*), coalesce(sum(length(event)), 0) FROM matched WHERE held = 0";
-    connection.query_row(sql, [], |row| Ok(Tally { rows: row.get(0)?, bytes: row.get(1)? }))
 }
 
 /// The first of those that wait to be counted.

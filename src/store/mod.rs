@@ -37,13 +37,14 @@ pub use delivery::{Delivery, End, Next, Settlement};
 pub use entry::{Entry, Kept, Key, NewDelivery, Seal, Unreadable};
 pub use figures::Figures;
 pub use handed::{Fate, HandOver, Handed, Purpose};
-pub use matched::{Correlated, Firing, Matched, NewMatch, Step, UNCOUNTED_BYTES};
+pub use matched::{Correlated, Firing, Matched, NewMatch, Step};
 pub use names::NameTable;
 pub use outbox::{Held, Outbox, Quarantine, Selection, State};
 pub use reader::written;
 pub use reader::{Follower, Last, Position, Reader};
 pub use schema::{LOCK, OpenError, may_pass};
 pub use seen::MessageKey;
+pub use work::UNCOUNTED_BYTES;
 
 use crate::name::Known;
 use command::Command;

@@ -541,7 +541,7 @@ async fn what_nobody_counts_holds_up_the_intake_at_its_bound() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir, Bounds::default());
     let one = counting("a", "g", true).counted.remove(0);
-    let most = usize::try_from(super::matched::MOST).unwrap();
+    let most = usize::try_from(super::work::UNCOUNTED).unwrap();
     let full = Entry { counted: vec![one; most + 1], ..entry("a", &[]) };
     store.put(&Session::default(), vec![full]).await.unwrap();
     let refused = store.put(&Session::default(), vec![entry("b", &[])]).await;

@@ -12,7 +12,6 @@ use super::books::{Books, Pending, ROW_BYTES, Tally};
 use super::chunk::Chunk;
 use super::command::{Command, Done, Notice};
 use super::figures::Loss;
-use super::matched;
 use super::names;
 
 use super::{Bounds, End, Entry, Kept, Key, Last, NewDelivery, Next, Session, Settlement, StoreError, Unreadable};
@@ -20,6 +19,12 @@ use crate::chain::Hash;
 
 /// What the probe writes and leaves there: about what a batch of ordinary messages needs.
 const PROBE_BYTES: usize = 1 << 20;
+
+/// What may wait to be counted, at most. It waits for as long as a transaction takes, unless the correlator cannot go on.
+pub(super) const UNCOUNTED: u64 = 100_000;
+
+/// Bytes of the records that are kept with it, at most.
+pub const UNCOUNTED_BYTES: u64 = 256 << 20;
 
 /// One transaction under way.
 pub(super) struct Work<'a> {
@@ -102,7 +107,7 @@ impl Work<'_> {
             return Err(StoreError::Backlog);
         }
         let Tally { rows, bytes } = self.books.uncounted;
-        if rows > matched::MOST || bytes > matched::UNCOUNTED_BYTES {
+        if rows > UNCOUNTED || bytes > UNCOUNTED_BYTES {
             return Err(StoreError::Uncounted);
         }
         Ok(())

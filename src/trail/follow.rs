@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use super::backwards::last_part;
 use super::entry::Entry;
 use super::files::{Kind, TrailError, TrailFile, find};
+use super::hit::Hit;
 use super::lines::Lines;
-use super::scan::{Hit, Trail};
+use super::scan::Trail;
 use crate::record::seq_of;
 
 /// A trail that is followed.

@@ -9,10 +9,10 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use super::backwards::{Stack, last_part};
 use super::entry::Entry;
 use super::files::{Kind, TrailError, TrailFile, unpack};
+use super::hit::{Hit, Note, Order, Watch};
 use super::index::{Index, IndexError};
 use super::lines::Lines;
 use super::query::Query;
-use super::scan::{Hit, Note, Order, Watch};
 
 /// A packed file that is smaller has no index made for it by a search, in bytes: it is read as quickly.
 const SMALL: u64 = 16 << 10;

@@ -99,6 +99,22 @@ fn dependencies_point_down_the_table() {
     }
 }
 
+#[test]
+fn no_files_of_a_folder_depend_on_each_other_in_a_circle() {
+    let files = sources();
+    let mut needs: BTreeMap<_, _> = files.iter().map(|file| (file.path.clone(), file.siblings())).collect();
+    let count: usize = needs.values().map(BTreeSet::len).sum();
+    assert!(count > 200, "found only {count} dependencies");
+    // What needs nothing that is left is in no circle, and is left out; those in circles are what that never ends with.
+    let mut before = usize::MAX;
+    while needs.len() < before {
+        before = needs.len();
+        let left: BTreeSet<_> = needs.keys().cloned().collect();
+        needs.retain(|_, needed| needed.iter().any(|path| left.contains(path)));
+    }
+    assert!(needs.is_empty(), "in circles, or above one: {:#?}", needs.keys());
+}
+
 /// The modules of ARCHITECTURE.md's table, each with the number of its row.
 fn table() -> Vec<(String, usize)> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
@@ -151,14 +167,23 @@ impl Source {
         let mut found = BTreeSet::new();
         for (at, start) in text.match_indices("crate::") {
             let rest = &text[at + start.len()..];
-            let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
             match rest.strip_prefix('{') {
                 // `{a, b}`; what is nested deeper is written in lines of their own.
-                Some(list) => found.extend(list.split('}').next().unwrap().split(',').map(|name| word(name.trim()))),
-                None => found.extend([word(rest)]),
+                Some(list) => {
+                    found.extend(list.split('}').next().unwrap().split(',').map(|name| first_word(name.trim())));
+                }
+                None => found.extend([first_word(rest)]),
             }
         }
         found
+    }
+
+    /// The files beside it that it names.
+    fn siblings(&self) -> BTreeSet<PathBuf> {
+        let text = self.code.join("\n");
+        let names = text.split("super::").skip(1).map(first_word).filter(|name| !name.is_empty());
+        let beside = names.map(|name| self.path.with_file_name(format!("{name}.rs")));
+        beside.filter(|path| path.is_file() && *path != self.path).collect()
     }
 
     /// The first line that names it, counted from 1.
@@ -170,6 +195,10 @@ impl Source {
         };
         self.code.iter().position(|line| names(line)).map(|at| at + 1)
     }
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// What is compiled into the daemon: a module of unit tests, if it is not a file of its own, stands at the end.

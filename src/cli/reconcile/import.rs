@@ -14,7 +14,8 @@ use crate::store::{HandOver, Handed, MessageKey, Purpose};
 use crate::text::one_line;
 use crate::witness::Log;
 
-use super::compare::{Comparison, each_logged};
+use super::compare::each_logged;
+use super::comparison::Comparison;
 use super::print::Printer;
 
 /// Handed over in one transaction.

@@ -1,6 +1,7 @@
 //! `cadfd reconcile`: what Keystone's own log has and the trail lacks, and the reverse.
 
 mod compare;
+mod comparison;
 mod import;
 mod print;
 
@@ -16,7 +17,7 @@ use crate::config;
 use crate::trail::{self, TrailFile};
 use crate::witness::{self, Log, Window};
 
-use compare::Comparison;
+use comparison::Comparison;
 use print::Printer;
 
 #[derive(Debug, clap::Args)]

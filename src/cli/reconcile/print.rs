@@ -12,7 +12,7 @@ use crate::record::time;
 use crate::text::{one_line, to_ascii_json};
 use crate::witness::Log;
 
-use super::compare::Comparison;
+use super::comparison::Comparison;
 
 /// Lines that cannot be read are shown up to here; the rest is counted.
 const UNREADABLE: u64 = 20;

@@ -1,6 +1,7 @@
 //! What goes to quarantine, and what it is told as the reason.
 
 use super::*;
+use crate::event::unreadable::MAX_DEPTH;
 
 fn reason(body: impl AsRef<[u8]>) -> String {
     decode(body.as_ref()).expect_err("is quarantined").to_string()
@@ -82,10 +83,10 @@ fn nesting_is_bounded_wherever_it_is() {
         PLACES.into_iter().filter(|(place, _)| !place.contains("[@]") && !place.contains("event_type\": @"))
     {
         for wrap in [str::to_owned as fn(&str) -> String, v2] {
-            let event = decode(wrap(&place.replace('@', &nested(scan::MAX_DEPTH))).as_bytes()).expect("at the limit");
+            let event = decode(wrap(&place.replace('@', &nested(MAX_DEPTH))).as_bytes()).expect("at the limit");
             let kept = serde_json::to_string(&json!([{"event": event.structured()}])).unwrap();
             serde_json::from_str::<Value>(&kept).expect("what is kept can be read");
-            for depth in [scan::MAX_DEPTH + 1, 100_000] {
+            for depth in [MAX_DEPTH + 1, 100_000] {
                 let reason = reason(wrap(&place.replace('@', &nested(depth))));
                 assert!(reason.starts_with(&format!("{part} is nested too deep")), "{reason}");
             }

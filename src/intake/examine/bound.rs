@@ -7,7 +7,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::super::queue::Trouble;
+use super::super::trouble::Trouble;
 use super::super::{Bound, quote};
 use super::queues::{channel, judge};
 use super::rights::{Said, said};

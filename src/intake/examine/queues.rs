@@ -9,7 +9,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 use tokio::time::timeout;
 
-use super::super::queue::Trouble;
+use super::super::trouble::Trouble;
 use super::super::{quote, topic};
 use super::{Known, Look};
 use crate::finding::Finding;
