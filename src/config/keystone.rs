@@ -67,21 +67,14 @@ const INSTEAD: [&[&str]; 6] = [
 /// Who logs in, in one of two ways.
 const PASSWORD: [&str; 1] = ["password"];
 
-/// The section's own keys for a login: with any of them it needs neither cloud nor variables.
-const LOGIN: [&str; 15] = [
+/// The section's own keys for a login, beside those of its [`SCOPE`]: with any of them it needs neither cloud nor variables.
+const LOGIN: [&str; 8] = [
     "auth_url",
     "auth_type",
     "username",
     "user_id",
     "user_domain_name",
     "user_domain_id",
-    "project_name",
-    "project_id",
-    "project_domain_name",
-    "project_domain_id",
-    "domain_name",
-    "domain_id",
-    "system_scope",
     "application_credential_id",
     "application_credential_name",
 ];
@@ -211,7 +204,7 @@ fn login<'a>(
     let search = Search { variables, file: file.map(|(path, node)| (path, node.place.clone())) };
     let cloud = section.get("cloud").map(|node| node.place.clone()).zip(section.text("cloud"));
     let names_cloud = section.get("cloud").is_some();
-    let logs_in = own.iter().any(|(key, _)| LOGIN.contains(key));
+    let logs_in = own.iter().any(|(key, _)| LOGIN.iter().chain(&SCOPE).any(|login| login == key));
     let by_variable = search.variable("OS_CLOUD").filter(|_| !names_cloud && !logs_in);
     let cloud = cloud.or_else(|| Some((Place::Variable("OS_CLOUD".to_owned()), by_variable?.to_owned())));
     let mut login = Login {
@@ -248,7 +241,7 @@ fn own(section: &Section<'_>) -> clouds::Found {
             found.push((key, Given { value, place: node.place.clone(), written: written.to_owned() }));
         }
     };
-    for key in LOGIN.into_iter().chain(["region_name", "interface", "ca_file", "cert_file", "key_file"]) {
+    for key in LOGIN.into_iter().chain(SCOPE).chain(["region_name", "interface", "ca_file", "cert_file", "key_file"]) {
         take(key, key, section.text(key).map(Secret::new));
     }
     let region = section.text("region").map(Secret::new);

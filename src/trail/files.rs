@@ -273,9 +273,12 @@ pub(super) fn unpack(file: impl Read + Send + 'static, kind: Kind) -> io::Result
 }
 
 /// A file that tells how much of it was read.
-struct Counted<F> {
-    file: File,
-    read: F,
+#[derive(Debug)]
+pub struct Counted<F> {
+    /// The file, from where it stands.
+    pub file: File,
+    /// Is told how many bytes were read, each time.
+    pub read: F,
 }
 
 impl<F: FnMut(u64)> Read for Counted<F> {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::trail::{Kind, Lines, lines_of};
+use crate::trail::{Counted, Kind, Lines, lines_of};
 
 /// Why a log cannot be read. Each says the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -159,18 +159,4 @@ fn files_at(path: &Path) -> Result<Vec<(Modified, PathBuf)>, LogError> {
         }
     }
     if found.is_empty() { Err(LogError::Absent(path.to_owned())) } else { Ok(found) }
-}
-
-/// A file that tells how much of it was read.
-struct Counted<F> {
-    file: File,
-    read: F,
-}
-
-impl<F: FnMut(u64)> Read for Counted<F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        (self.read)(count as u64);
-        Ok(count)
-    }
 }

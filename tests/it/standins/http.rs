@@ -1,7 +1,6 @@
 //! An HTTP receiver that checks who calls.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -17,7 +16,7 @@ use sha2::Sha256;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::keystone::Gate;
-use super::{Ledger, Server, basic, header, one_line, pairs};
+use super::{Ledger, StandIn, basic, header, one_line, pairs};
 
 /// Standard Webhooks' libraries refuse timestamps that are further off, in seconds.
 const TOLERANCE: i64 = 300;
@@ -70,23 +69,12 @@ impl fmt::Display for Call {
 }
 
 #[derive(Default)]
-struct Shared {
+pub struct Shared {
     calls: Ledger<Call>,
     expect: Mutex<Expect>,
 }
 
-pub struct Receiver {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Receiver {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Receiver = StandIn<Shared>;
 
 impl Receiver {
     pub async fn start() -> Self {
@@ -94,10 +82,8 @@ impl Receiver {
     }
 
     pub async fn start_with(port: u16, tls: Option<Arc<ServerConfig>>) -> Self {
-        let shared = Arc::new(Shared::default());
-        let router =
-            Router::new().fallback(receive).layer(DefaultBodyLimit::max(8 << 20)).with_state(Arc::clone(&shared));
-        Self { server: Server::start_with(router, port, tls).await, shared }
+        let router = Router::new().fallback(receive).layer(DefaultBodyLimit::max(8 << 20));
+        Self::of(router, Shared::default(), port, tls).await
     }
 
     pub fn expect(&self, expect: Expect) {

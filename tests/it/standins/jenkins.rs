@@ -1,7 +1,6 @@
 //! A Jenkins controller: jobs in folders, API token, crumbs, a queue, builds.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -11,7 +10,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::{Ledger, Server, basic, header, one_line, pairs};
+use super::{Ledger, StandIn, basic, header, one_line, pairs};
 
 const USER: &str = "cadfd";
 const TOKEN: &str = "11c4df0d5ecre7t0fthe5tand1n";
@@ -102,25 +101,14 @@ struct Looks {
 }
 
 #[derive(Default)]
-struct Shared {
+pub struct Shared {
     builds: Ledger<Build>,
     state: Mutex<Controller>,
     crumbs: Mutex<bool>,
     prefix: String,
 }
 
-pub struct Jenkins {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Jenkins {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Jenkins = StandIn<Shared>;
 
 impl Jenkins {
     /// Whom it knows.
@@ -134,9 +122,8 @@ impl Jenkins {
 
     /// Served under a prefix, such as `/jenkins`.
     pub async fn start_with(port: u16, prefix: &str) -> Self {
-        let shared = Arc::new(Shared { prefix: prefix.to_owned(), ..Shared::default() });
-        let router = Router::new().fallback(serve).with_state(Arc::clone(&shared));
-        Self { server: Server::start_with(router, port, None).await, shared }
+        let shared = Shared { prefix: prefix.to_owned(), ..Shared::default() };
+        Self::of(Router::new().fallback(serve), shared, port, None).await
     }
 
     /// Its address, prefix included.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ServerConfig;
 
-use super::{Ledger, Server, header, pairs};
+use super::{Ledger, StandIn, header, pairs};
 
 /// Who may log in.
 pub const USER: &str = "cadfd";
@@ -100,7 +99,7 @@ struct Known {
 }
 
 #[derive(Default)]
-struct Shared {
+pub struct Shared {
     known: Mutex<Known>,
     asked: Ledger<Asked>,
 }
@@ -112,18 +111,7 @@ impl Shared {
 }
 
 /// Faults of the network and of statuses are [`Server`]'s: `fault`, `heal`.
-pub struct Keystone {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Keystone {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Keystone = StandIn<Shared>;
 
 impl Keystone {
     pub async fn start() -> Self {
@@ -131,9 +119,7 @@ impl Keystone {
     }
 
     pub async fn start_with(port: u16, tls: Option<Arc<ServerConfig>>) -> Self {
-        let shared = Arc::new(Shared::default());
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
-        Self { server: Server::start_with(router, port, tls).await, shared }
+        Self::of(Router::new().fallback(answer), Shared::default(), port, tls).await
     }
 
     /// Makes a thing known, or known anew. An application credential's `domain_id` is its user's id.

@@ -28,7 +28,7 @@ pub use keystone::Keystone;
 pub use ledger::Ledger;
 pub use neutron::{Neutron, port};
 pub use qualys::{Qualys, Scan};
-pub use server::{Fault, Server};
+pub use server::{Fault, Server, StandIn};
 pub use slack::{Message, Slack};
 pub use splunk::Splunk;
 

@@ -1,6 +1,5 @@
 //! Neutron's ports, as far as a reader needs them (API v2.0, behind keystonemiddleware).
 
-use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use super::keystone::Gate;
-use super::{Ledger, Server, pairs};
+use super::{Ledger, StandIn, pairs};
 
 /// What a port may be asked for by; Neutron refuses others.
 const FILTERS: [&str; 8] =
@@ -19,7 +18,7 @@ const FILTERS: [&str; 8] =
 /// What is no filter.
 const OTHERS: [&str; 6] = ["fields", "limit", "marker", "sort_key", "sort_dir", "page_reverse"];
 
-struct Shared {
+pub struct Shared {
     gate: Gate,
     ports: Mutex<Vec<Value>>,
     /// `pagination_max_limit`.
@@ -30,30 +29,18 @@ struct Shared {
 }
 
 /// Faults of the network and of statuses are [`Server`]'s: `fault`, `heal`.
-pub struct Neutron {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Neutron {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Neutron = StandIn<Shared>;
 
 impl Neutron {
     pub async fn start(gate: Gate) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             gate,
             ports: Mutex::default(),
             page: Mutex::default(),
             garbage: Mutex::default(),
             asked: Ledger::default(),
-        });
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
-        Self { server: Server::start(router).await, shared }
+        };
+        Self::of(Router::new().fallback(answer), shared, 0, None).await
     }
 
     /// What the catalogue has: behind a path, as with uwsgi.

@@ -1,6 +1,5 @@
 //! Qualys' scan API (VM/PC API 2.0, "Launch VM scan"), as strict as the real one about who asks and what with.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 
-use super::{Ledger, Server, basic, header, pairs};
+use super::{Ledger, StandIn, basic, header, pairs};
 
 /// What a launch may say.
 const KNOWN: [&str; 10] = [
@@ -45,32 +44,20 @@ impl Scan {
     }
 }
 
-struct Shared {
+pub struct Shared {
     user: String,
     password: String,
     scans: Ledger<Scan>,
 }
 
-pub struct Qualys {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Qualys {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Qualys = StandIn<Shared>;
 
 impl Qualys {
     /// With this one account.
     pub async fn start(user: &str, password: &str) -> Self {
         let (user, password, scans) = (user.to_owned(), password.to_owned(), Ledger::default());
-        let shared = Arc::new(Shared { user, password, scans });
-        let router = Router::new().route("/api/2.0/fo/scan/", post(launch)).with_state(Arc::clone(&shared));
-        Self { server: Server::start_with(router, 0, None).await, shared }
+        let shared = Shared { user, password, scans };
+        Self::of(Router::new().route("/api/2.0/fo/scan/", post(launch)), shared, 0, None).await
     }
 
     /// What was launched.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -86,6 +87,29 @@ impl Drop for Server {
         if let Some(task) = self.task.get_mut().take() {
             task.abort();
         }
+    }
+}
+
+/// A server, and what is known behind it.
+pub struct StandIn<S> {
+    server: Server,
+    pub(super) shared: Arc<S>,
+}
+
+impl<S> Deref for StandIn<S> {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl<S: Send + Sync + 'static> StandIn<S> {
+    /// As [`Server::start_with`].
+    pub(super) async fn of(router: Router<Arc<S>>, shared: S, port: u16, tls: Option<Arc<ServerConfig>>) -> Self {
+        let shared = Arc::new(shared);
+        let router = router.with_state(Arc::clone(&shared));
+        Self { server: Server::start_with(router, port, tls).await, shared }
     }
 }
 

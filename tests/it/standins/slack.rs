@@ -1,7 +1,6 @@
 //! A Slack incoming webhook.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header as names};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
-use super::{Ledger, Server, header, one_line};
+use super::{Ledger, StandIn, header, one_line};
 
 const TEAM_AND_BOT: &str = "/services/T0CADFD00/B0CADFD00/";
 const TOKEN: &str = "sL4ckWebhookTokenHunter2";
@@ -41,24 +40,13 @@ impl fmt::Display for Message {
 }
 
 #[derive(Default)]
-struct Shared {
+pub struct Shared {
     messages: Ledger<Message>,
     unlimited: AtomicBool,
     last: std::sync::Mutex<Option<Instant>>,
 }
 
-pub struct Slack {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Slack {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Slack = StandIn<Shared>;
 
 impl Slack {
     pub async fn start() -> Self {
@@ -66,9 +54,8 @@ impl Slack {
     }
 
     pub async fn start_on(port: u16) -> Self {
-        let shared = Arc::new(Shared::default());
-        let router = Router::new().fallback(post).layer(DefaultBodyLimit::max(8 << 20)).with_state(Arc::clone(&shared));
-        Self { server: Server::start_with(router, port, None).await, shared }
+        let router = Router::new().fallback(post).layer(DefaultBodyLimit::max(8 << 20));
+        Self::of(router, Shared::default(), port, None).await
     }
 
     /// The secret.

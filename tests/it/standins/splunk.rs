@@ -2,7 +2,6 @@
 //!
 //! Its answers are those of Splunk's documentation, "Troubleshoot HTTP Event Collector", "Possible error codes".
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -14,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Ledger, Server, header};
+use super::{Ledger, StandIn, header};
 
 const TOKEN: &str = "5b1ac1c2-hunter2-4d2e-9d7a-splunkstand1n";
 const PATHS: [&str; 3] = ["/services/collector", "/services/collector/event", "/services/collector/event/1.0"];
@@ -22,31 +21,18 @@ const KEYS: [&str; 7] = ["time", "host", "source", "sourcetype", "index", "event
 const INDEXES: [&str; 2] = ["main", "audit"];
 
 #[derive(Default)]
-struct Shared {
+pub struct Shared {
     events: Ledger<Value>,
 }
 
-pub struct Splunk {
-    server: Server,
-    shared: Arc<Shared>,
-}
-
-impl Deref for Splunk {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+pub type Splunk = StandIn<Shared>;
 
 impl Splunk {
     /// The one token that it knows.
     pub const TOKEN: &'static str = TOKEN;
 
     pub async fn start() -> Self {
-        let shared = Arc::new(Shared::default());
-        let router = Router::new().fallback(collect).with_state(Arc::clone(&shared));
-        Self { server: Server::start_with(router, 0, None).await, shared }
+        Self::of(Router::new().fallback(collect), Shared::default(), 0, None).await
     }
 
     /// What was indexed, as it was sent.
