@@ -270,7 +270,9 @@ fn a_retry_by_hand_is_made_at_once() {
         let receiver = Receiver::start().await;
         receiver.fault(Fault::Down).await;
         let url = receiver.url();
-        let patient = format!("[http.x]\nurl = \"{url}/\"\nretry_first = \"30m\"\nretry_max = \"1h\"\n");
+        // One at a time: of several under way when it is back, one would be through, and the rest would follow by itself.
+        let patient =
+            format!("[http.x]\nurl = \"{url}/\"\nretry_first = \"30m\"\nretry_max = \"1h\"\nconcurrency = 1\n");
         let site = Site::new(&vhost).settings(&patient).rules(CALL);
         let mut daemon = site.consuming().await;
         vhost.publish("cadfd", users_deleted(3)).await;
