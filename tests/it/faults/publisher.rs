@@ -155,6 +155,11 @@ impl Publisher {
 
     /// What is not confirmed, as oslo.messaging does it: mandatory and confirmed.
     async fn publish(&mut self) -> lapin::Result<()> {
+        {
+            // Before the connection broke within a batch, or the broker fell silent.
+            let ledger = self.stage.ledger();
+            self.unconfirmed.retain(|&at| !ledger.sent[at].confirmed);
+        }
         if self.unconfirmed.is_empty() {
             return Ok(());
         }
