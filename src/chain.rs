@@ -7,7 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// The SHA-256 of a line, or, before the first line of a chain, [`Hash::START`].
+/// A SHA-256: in a chain, that of the line before, or [`Hash::START`]. With a precision, so many of its digits are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; Self::BYTES]);
 
@@ -21,11 +21,11 @@ impl Hash {
     /// Its length in hexadecimal.
     pub const DIGITS: usize = 2 * Self::BYTES;
 
-    /// Of a whole line, its end included.
+    /// Of these bytes; in a chain, of a whole line, its end included.
     #[must_use]
-    pub fn of(line: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         let mut hash = Self::START;
-        for (to, from) in hash.0.iter_mut().zip(digest(&SHA256, line).as_ref()) {
+        for (to, from) in hash.0.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
             *to = *from;
         }
         hash
@@ -77,7 +77,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.hex().iter().try_for_each(|digit| fmt::Write::write_char(f, char::from(*digit)))
+        f.pad(std::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 

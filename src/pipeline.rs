@@ -4,8 +4,8 @@
 //! bytes; a store that cannot be written is said once, and waited for before anything more is consumed.
 
 mod counts;
+mod entry;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 pub use counts::Counts;
+pub(crate) use entry::new_deliveries;
 
 use crate::checkpoint::Signer;
 use crate::event::{self, Event};
@@ -24,11 +24,12 @@ use crate::intake::{Binding, Incoming, Refused, SessionId, Sink};
 use crate::name::Known;
 use crate::names::{self, Answered, Names};
 use crate::quiet::Quiet;
-use crate::record::{self, Record, Source};
+use crate::record::{self, Record};
 use crate::retry::Schedule;
-use crate::rule::{self, Counted, Plan, PlannedDelivery, RuleTable};
-use crate::store::{Entry, Kept, Key, MessageKey, NewDelivery, NewMatch, Seal, Session, Store, StoreError, Unreadable};
+use crate::rule::{self, Plan, RuleTable};
+use crate::store::{Entry, Kept, Key, Seal, Session, Store, StoreError};
 use counts::Tally;
+use entry::{known, own, unreadable};
 
 /// Between attempts to write while the disk takes nothing.
 const RETRY: Schedule = Schedule { first: Duration::from_millis(500), max: Duration::from_secs(15) };
@@ -344,118 +345,6 @@ impl Sink for Pipeline {
     fn found(&self, since: Timestamp, until: Timestamp, attempts: u32, cause: &str) -> impl Future<Output = ()> + Send {
         let cause = cause.to_owned();
         async move { self.note(&Record::BrokerFound { from: since, to: until, attempts, cause: &cause }).await }
-    }
-}
-
-fn own(record: Vec<u8>) -> Entry {
-    Entry {
-        key: Key::Own,
-        record,
-        log: None,
-        deliveries: Vec::new(),
-        unreadable: None,
-        names: Vec::new(),
-        counted: Vec::new(),
-    }
-}
-
-fn source(message: &Incoming) -> Source<'_> {
-    let Incoming { queue, exchange, routing_key, redelivered, .. } = message;
-    Source { queue, exchange, routing_key, redelivered: *redelivered }
-}
-
-fn known(message: &Incoming, event: &Event, plan: Plan<'_>, names: Vec<Known>) -> Entry {
-    let Plan { planned, deliveries, log, counted } = plan;
-    let record = record::rest_of_line(&Record::Event {
-        event,
-        source: source(message),
-        received: message.received,
-        planned: &planned,
-    });
-    let counted = matches(message, event, counted, &record);
-    Entry {
-        key: Key::Message(MessageKey::of(&event.message_id)),
-        record,
-        log,
-        deliveries: new_deliveries(event, deliveries),
-        unreadable: None,
-        names,
-        counted,
-    }
-}
-
-/// Bytes of an event's record that are kept with what it counts for; of a larger one the payload and the context are not.
-const KEPT: usize = 64 << 10;
-
-/// What an event counts for. A publisher's clock that is ahead of ours moves no window.
-fn matches(message: &Incoming, event: &Event, counted: Vec<Counted<'_>>, record: &[u8]) -> Vec<NewMatch> {
-    if counted.is_empty() {
-        return Vec::new();
-    }
-    let at = event.timestamp.map_or(message.received, |at| at.min(message.received));
-    let kept = if record.len() <= KEPT {
-        record.to_vec()
-    } else {
-        let small = event::slim(event);
-        let (source, received) = (source(message), message.received);
-        record::rest_of_line(&Record::Event { event: &small, source, received, planned: &[] })
-    };
-    let new = |counted: Counted<'_>| NewMatch {
-        rule: counted.rule.to_owned(),
-        key: counted.key,
-        value: counted.value,
-        at,
-        message_id: event.message_id.clone(),
-        event_type: event.event_type.clone(),
-        event: counted.is_kept.then(|| kept.clone()),
-    };
-    counted.into_iter().map(new).collect()
-}
-
-/// What the store is given of planned deliveries.
-pub(crate) fn new_deliveries(event: &Event, planned: Vec<PlannedDelivery>) -> Vec<NewDelivery> {
-    let new = |delivery: PlannedDelivery| NewDelivery {
-        id: delivery.id,
-        destination: delivery.destination,
-        rule: delivery.rule,
-        message_id: event.message_id.clone(),
-        event_type: event.event_type.clone(),
-        sent: event.timestamp,
-        steps: delivery.steps,
-        request: delivery.request.and_then(|request| serde_json::to_string(&request).map_err(|e| e.to_string())),
-    };
-    planned.into_iter().map(new).collect()
-}
-
-fn unreadable(message: Incoming, reason: String) -> Entry {
-    let digest = Sha256::digest(&message.body).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _infallible = write!(hex, "{byte:02x}");
-        hex
-    });
-    let size = message.size as u64;
-    let record = record::rest_of_line(&Record::Quarantine {
-        received: message.received,
-        source: source(&message),
-        reason: &reason,
-        size,
-        sha256: &digest,
-    });
-    Entry {
-        key: Key::Unreadable { digest: digest.clone(), redelivered: message.redelivered },
-        record,
-        log: None,
-        deliveries: Vec::new(),
-        unreadable: Some(Unreadable {
-            digest,
-            queue: message.queue.to_string(),
-            exchange: message.exchange.to_string(),
-            routing_key: message.routing_key.to_string(),
-            reason,
-            size,
-            body: message.body,
-        }),
-        names: Vec::new(),
-        counted: Vec::new(),
     }
 }
 

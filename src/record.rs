@@ -36,6 +36,10 @@ pub fn push_line(lines: &mut Vec<u8>, seq: u64, prev: &Hash, rest: &[u8]) -> Has
     Hash::of(lines.get(start..).unwrap_or_default())
 }
 
+/// No line is longer, in bytes: a message has at most `[rabbitmq] max_body`, a few MiB, of which each byte takes at most
+/// six. What is longer is none of ours, and need not be held in memory whole.
+pub const LONGEST_LINE: u64 = 256 << 20;
+
 const SEQ: &[u8] = b"{\"seq\":";
 const PREV: &[u8] = b",\"prev\":\"";
 

@@ -9,21 +9,23 @@
 
 mod cidr;
 mod lookup;
+mod mistakes;
 mod networks;
+mod view;
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
-use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, get_compiled_template};
-use minijinja::value::{Enumerator, Object, Rest};
+use minijinja::value::Rest;
 use minijinja::{Environment, Error, ErrorKind, Expression, HtmlEscape, Output, State, UndefinedBehavior, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::event::{Event, KEYS, Visit};
 use crate::text::one_line;
 pub use lookup::{Entry, EntryError, FIELD as LOOKUP, List, Lookups};
+use mistakes::mistakes;
+pub use mistakes::{Fields, nearest};
 pub use networks::{NetworkError, network};
+pub use view::View;
 
 /// Instructions one evaluation may take; a thousand times what a long template of an operator's needs.
 const FUEL: u64 = 200_000;
@@ -163,87 +165,6 @@ fn write_value(place: Place, out: &mut Output<'_>, _state: &mut State<'_, '_>, v
         }
     }
     .map_err(Error::from)
-}
-
-/// An event as conditions and templates see it. Each of its fields is converted when something first asks for it, once
-/// however many rules do.
-#[derive(Clone, Debug)]
-pub struct View(Value);
-
-impl View {
-    /// The view of an event.
-    #[must_use]
-    pub fn new(event: &Arc<Event>) -> Self {
-        Self::of(event, None)
-    }
-
-    /// The view of an event, with the lists as `lookup`.
-    #[must_use]
-    pub fn with_lookups(event: &Arc<Event>, lookups: &Arc<Lookups>) -> Self {
-        Self::of(event, Some(Arc::clone(lookups)))
-    }
-
-    fn of(event: &Arc<Event>, lookups: Option<Arc<Lookups>>) -> Self {
-        let values = KEYS.iter().map(|_| OnceLock::new()).collect();
-        Self(Value::from_object(Converted { event: Arc::clone(event), values, lookups }))
-    }
-
-    /// A top-level field as JSON; `None` where there is no such field.
-    #[must_use]
-    pub fn json(&self, field: &str) -> Option<serde_json::Value> {
-        let value = self.0.get_attr(field).ok().filter(|value| !value.is_undefined())?;
-        serde_json::to_value(value).ok()
-    }
-
-    /// The same view with further top-level fields, which win over its own.
-    #[must_use]
-    pub fn with(&self, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        let own = Value::from_pairs(fields);
-        Self(minijinja::value::merge_maps([self.0.clone(), own]))
-    }
-
-    /// As [`View::with`], with fields whose names are known only now.
-    #[must_use]
-    pub fn over(self, fields: &serde_json::Map<String, serde_json::Value>) -> Self {
-        if fields.is_empty() { self } else { Self(minijinja::value::merge_maps([self.0, Convert.visit(fields)])) }
-    }
-}
-
-/// An event's fields, as far as they have been asked for.
-#[derive(Debug)]
-struct Converted {
-    event: Arc<Event>,
-    /// In the order of [`KEYS`].
-    values: Box<[OnceLock<Value>]>,
-    /// No field of the event, and so in no dump of it.
-    lookups: Option<Arc<Lookups>>,
-}
-
-impl Object for Converted {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let key = key.as_str()?;
-        if key == LOOKUP {
-            return self.lookups.clone().map(Value::from_dyn_object);
-        }
-        let at = KEYS.iter().position(|known| *known == key)?;
-        let convert = || self.event.field(key, Convert).unwrap_or_default();
-        Some(self.values.get(at)?.get_or_init(convert).clone())
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(KEYS)
-    }
-}
-
-/// Makes a value for the template engine of whatever serializes.
-struct Convert;
-
-impl Visit for Convert {
-    type Output = Value;
-
-    fn visit(self, value: &impl serde::Serialize) -> Value {
-        Value::from(minijinja::value::Serde(value))
-    }
 }
 
 /// A compiled expression and the text it was compiled from.
@@ -459,121 +380,14 @@ fn sole_expression(source: &str) -> Option<&str> {
     plain.then(|| inner.trim_end_matches('-').trim())
 }
 
-/// The fields that the view has: full dotted paths, and prefixes below which anything may be.
-#[derive(Clone, Debug, Default)]
-pub struct Fields {
-    /// Paths that exist, such as `initiator.name`.
-    pub closed: BTreeSet<String>,
-    /// Paths below which names are not known beforehand, such as `payload`.
-    pub open: BTreeSet<String>,
-}
-
-impl Fields {
-    /// Whether `path` is a field, holds fields, or lies below an open one.
-    #[must_use]
-    pub fn has(&self, path: &str) -> bool {
-        let holds = |known: &String| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-        let below = |known: &String| path.strip_prefix(known.as_str()).is_some_and(|rest| rest.starts_with('.'));
-        self.closed.contains(path)
-            || self.open.contains(path)
-            || self.closed.iter().any(holds)
-            || self.open.iter().any(|open| holds(open) || below(open))
-    }
-
-    /// The field that `path` was probably meant to be.
-    #[must_use]
-    pub fn nearest(&self, path: &str) -> Option<&str> {
-        nearest(path, self.closed.iter().chain(&self.open).map(String::as_str))
-    }
-}
-
-/// The one of `known` that `word` was probably meant to be.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
-fn mistakes(
-    env: &Environment<'static>,
-    source: &str,
-    undeclared: std::collections::HashSet<String>,
-    fields: &Fields,
-) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    let mut functions = BTreeSet::new();
-    let mut scratch = env.clone();
-    if scratch.add_template_owned(NAME, source.to_owned()).is_ok()
-        && let Ok(template) = scratch.template_from_str(source)
-    {
-        let compiled: &CompiledTemplate<'_> = get_compiled_template(&template);
-        for instructions in std::iter::once(&compiled.instructions).chain(compiled.blocks.values()) {
-            unknown_names(env, instructions, &mut found, &mut functions);
-        }
-    }
-    let globals: BTreeSet<String> = env.globals().map(|(name, _)| name.to_owned()).collect();
-    for path in undeclared {
-        let root = path.split('.').next().unwrap_or_default();
-        if fields.has(&path) || globals.contains(root) || functions.contains(root) {
-            continue;
-        }
-        let hint = fields.nearest(&path).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        found.insert(if root == LOOKUP {
-            format!("there is no list `{path}`: [lookup.…] in the settings names those there are{hint}")
-        } else {
-            format!("the event has no field `{path}`{hint}")
-        });
-    }
-    found.into_iter().collect()
-}
-
-/// Filters, tests and functions that do not exist. The public interface finds them only while evaluating, and then
-/// only on the branch that is taken.
-fn unknown_names(
-    env: &Environment<'static>,
-    instructions: &Instructions<'_>,
-    found: &mut BTreeSet<String>,
-    functions: &mut BTreeSet<String>,
-) {
-    let known_functions: BTreeSet<&str> = env.globals().map(|(name, _)| name).collect();
-    for (at, instruction) in (0..).map_while(|at| Some((at, instructions.get(at)?))) {
-        match instruction {
-            Instruction::ApplyFilter(name, ..)
-                if is_unknown(&env.empty_state().apply_filter(name, &[]), ErrorKind::UnknownFilter) =>
-            {
-                found.insert(format!("there is no filter `{name}`"));
-            }
-            Instruction::PerformTest(name, ..)
-                if is_unknown(&env.empty_state().perform_test(name, &[]), ErrorKind::UnknownTest) =>
-            {
-                found.insert(format!("there is no test `{name}`"));
-            }
-            Instruction::CallFunction(name, count) => {
-                functions.insert((*name).to_owned());
-                if *name == cidr::NAME {
-                    found.extend(cidr::mistakes(instructions, at, *count));
-                }
-                if !known_functions.contains(name) {
-                    found.insert(format!("there is no function `{name}`"));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn is_unknown<T>(result: &Result<T, Error>, kind: ErrorKind) -> bool {
-    result.as_ref().is_err_and(|error| error.kind() == kind)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use serde_json::json;
 
+    use super::view::Convert;
     use super::*;
+    use crate::event::Visit as _;
 
     fn view() -> View {
         View(Convert.visit(&json!({

@@ -12,6 +12,7 @@ pub mod http;
 pub mod jenkins;
 pub mod log;
 pub mod openstack;
+mod path;
 mod signature;
 pub mod slack;
 pub mod syslog;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::examine::{Examined, Use};
+pub use self::path::{PathError, check_path};
 use crate::retry;
 pub use crate::transport::{BuildError, Settings as ClientSettings};
 

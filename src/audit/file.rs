@@ -1,37 +1,19 @@
 //! One open audit file: found again, repaired, appended to.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use serde::Deserialize;
 
+use super::ending::{BrokenOff, First, Stored, begins_like_a_record, broken_off, first_record, last_record};
 use super::rotation::{PACKED, Rotation, directory, rotated_name, sync_directory, with_end};
 use crate::chain::Hash;
 use crate::record;
-use crate::store::{Chunk, Last, Position, StoreError, may_pass};
+use crate::store::{Last, Position, StoreError, may_pass};
 use crate::trail::{self, TrailError};
-
-/// Bytes read at a time while looking for the end of the last whole line.
-const CHUNK: u64 = 64 << 10;
-
-/// A line's number stands within so many bytes.
-const LINK: usize = 32;
-
-/// No first line is looked at beyond this.
-const LONGEST: u64 = 256 << 20;
-
-/// What a store knows of an audit file that was written before.
-pub struct Stored<'a> {
-    /// Up to this record everything is on disk; 0 where nothing is known.
-    pub written: u64,
-    /// The records after one, which must not be before `written`.
-    pub after: &'a dyn Fn(u64) -> Result<Vec<Arc<Chunk>>, StoreError>,
-}
 
 /// Why the audit file cannot be used. Each says the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,33 +38,6 @@ pub enum AuditError {
     /// What the store has of it cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Why it cannot be compared with the store.
-enum BrokenOff {
-    Io(io::Error),
-    Store(StoreError),
-}
-
-impl BrokenOff {
-    fn of(self, path: &Path) -> AuditError {
-        match self {
-            Self::Io(source) => AuditError::Io { path: path.to_owned(), source },
-            Self::Store(error) => AuditError::Store(error),
-        }
-    }
-}
-
-impl From<io::Error> for BrokenOff {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<StoreError> for BrokenOff {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }
 
 impl AuditError {
@@ -113,14 +68,6 @@ pub(super) enum RotateError {
     /// Somebody moved it at this very moment.
     #[error("{0} was moved by somebody else at the same time")]
     Moved(PathBuf),
-}
-
-/// The first record of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct First {
-    seq: u64,
-    /// Its time, or else when the file was opened.
-    at: Timestamp,
 }
 
 /// An audit file open for appending, with its lock.
@@ -159,6 +106,10 @@ impl AuditFile {
 
     fn repaired(path: &Path, known: Option<&Stored<'_>>, options: &OpenOptions) -> Result<Self, AuditError> {
         let io = |source| AuditError::Io { path: path.to_owned(), source };
+        let broken = |error| match error {
+            BrokenOff::Io(source) => io(source),
+            BrokenOff::Store(error) => AuditError::Store(error),
+        };
         let file = options.open(path).map_err(io)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => AuditError::Locked(path.to_owned()),
@@ -167,7 +118,7 @@ impl AuditFile {
         let metadata = file.metadata().map_err(io)?;
         let mut found = last_record(&file, metadata.len()).map_err(io)?;
         if let Some(known) = known
-            && let Some(end) = broken_off(&file, found.0, known).map_err(|error| error.of(path))?
+            && let Some(end) = broken_off(&file, found.0, known).map_err(broken)?
         {
             found = last_record(&file, end).map_err(io)?;
         }
@@ -328,26 +279,6 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// The times that records have of themselves, by what they are called; the first there is counts.
-#[derive(Deserialize)]
-struct Times<'a> {
-    received: Option<&'a str>,
-    at: Option<&'a str>,
-    from: Option<&'a str>,
-}
-
-/// The first line's place and time; `None` where it is no record.
-fn first_record(file: &File) -> io::Result<Option<First>> {
-    let mut reader = file;
-    reader.seek(SeekFrom::Start(0))?;
-    let mut line = Vec::new();
-    BufReader::new(reader.take(LONGEST)).read_until(b'\n', &mut line)?;
-    let Some(seq) = record::seq_of(&line) else { return Ok(None) };
-    let times: Option<Times<'_>> = serde_json::from_slice(&line).ok();
-    let at = times.and_then(|times| times.received.or(times.at).or(times.from)?.parse().ok());
-    Ok(Some(First { seq, at: at.unwrap_or_else(Timestamp::now) }))
-}
-
 /// The last record of the files that an audit file was rotated to.
 fn last_beside(path: &Path) -> Result<Last, AuditError> {
     let files = match trail::find(path) {
@@ -371,100 +302,14 @@ fn last_beside(path: &Path) -> Result<Last, AuditError> {
     Ok(last)
 }
 
-/// Whether all there is could be the beginning of a record: nothing else is ever cut off.
-fn begins_like_a_record(file: &File) -> io::Result<bool> {
-    const BEGINNING: &[u8] = b"{\"seq\":";
-    let mut head = [0; BEGINNING.len()];
-    let read = file.read_at(&mut head, 0)?;
-    Ok(BEGINNING.starts_with(head.get(..read).unwrap_or_default()))
-}
-
-/// The length up to and including the last line's end, and that line's number and hash.
-fn last_record(file: &File, len: u64) -> io::Result<(u64, Option<u64>, Option<Hash>)> {
-    let Some(end) = newline_before(file, len)? else { return Ok((0, None, None)) };
-    let start = newline_before(file, end)?.map_or(0, |newline| newline + 1);
-    let mut reader = file;
-    reader.seek(SeekFrom::Start(start))?;
-    let mut line = Vec::new();
-    reader.take(end + 1 - start).read_to_end(&mut line)?;
-    Ok((end + 1, record::seq_of(&line), Some(Hash::of(&line))))
-}
-
-/// Where the first line begins that is not as the store has it, of those behind what is known to be on disk; `None` where
-/// all are, or nobody can tell. After a power cut a file can be as long as it was, with nothing in parts of what had not been
-/// synced.
-fn broken_off(file: &File, len: u64, known: &Stored<'_>) -> Result<Option<u64>, BrokenOff> {
-    let Some((mut at, mut seq)) = end_of_known(file, len, known.written)? else { return Ok(None) };
-    let mut found = Vec::new();
-    loop {
-        let chunks = (known.after)(seq)?;
-        if chunks.is_empty() {
-            return Ok(None);
-        }
-        for chunk in chunks {
-            // Else nothing is left of it, or something between is gone.
-            if chunk.last <= seq || chunk.first > seq + 1 {
-                return Ok(None);
-            }
-            let wanted = chunk.lines_after(seq);
-            found.resize(wanted.len().min(usize::try_from(len - at).unwrap_or(usize::MAX)), 0);
-            file.read_exact_at(&mut found, at)?;
-            if let Some(differs) = found.iter().zip(wanted).position(|(found, wanted)| found != wanted) {
-                let before = wanted.get(..differs).unwrap_or_default();
-                let line = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-                return Ok(Some(at + line as u64));
-            }
-            if found.len() < wanted.len() {
-                return Ok(None);
-            }
-            at += wanted.len() as u64;
-            seq = chunk.last;
-        }
-    }
-}
-
-/// Where the last line ends whose record is at most `written`, and its number; the file's beginning where the first of all
-/// is the next one.
-fn end_of_known(file: &File, len: u64, written: u64) -> io::Result<Option<(u64, u64)>> {
-    let mut end = len;
-    while end > 0 && written > 0 {
-        let start = newline_before(file, end - 1)?.map_or(0, |newline| newline + 1);
-        let mut head = [0; LINK];
-        let wanted = usize::try_from(end - start).unwrap_or(LINK).min(LINK);
-        let head = head.get_mut(..wanted).unwrap_or_default();
-        file.read_exact_at(head, start)?;
-        match record::seq_at_head(head) {
-            Some(seq) if seq <= written => return Ok(Some((end, seq))),
-            // It goes on from a file that is not looked at here.
-            Some(seq) if start == 0 && seq == written + 1 => return Ok(Some((0, written))),
-            _ => end = start,
-        }
-    }
-    Ok(None)
-}
-
-/// The position of the last line feed before `end`.
-fn newline_before(file: &File, end: u64) -> io::Result<Option<u64>> {
-    let mut end = end;
-    let mut chunk = Vec::new();
-    while end > 0 {
-        let start = end.saturating_sub(CHUNK);
-        chunk.resize(usize::try_from(end - start).unwrap_or(0), 0);
-        file.read_exact_at(&mut chunk, start)?;
-        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(Some(start + at as u64));
-        }
-        end = start;
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::store::Chunk;
 
     fn line(seq: u64) -> Vec<u8> {
         let mut line = Vec::new();

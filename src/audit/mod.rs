@@ -5,6 +5,7 @@
 //! thread keeps the files that the audit file was rotated to.
 
 mod desk;
+mod ending;
 mod file;
 mod floor;
 mod follow;
@@ -20,7 +21,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use desk::{Desk, Upkept};
-pub use file::{AuditError, AuditFile, Stored};
+pub use ending::Stored;
+pub use file::{AuditError, AuditFile};
 pub use floor::free_bytes;
 pub use follow::Health;
 pub use followers::{Followers, Output};

@@ -9,15 +9,13 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::rotation::{DRAFT, INDEX, PACKED, sync_directory, with_end};
+use crate::record::LONGEST_LINE;
 
 /// A frame is closed behind the line with which it holds so many bytes, unpacked.
 const FRAME: usize = 1 << 20;
 
 /// zstd's own default: more takes twice the time for a few per cent.
 const LEVEL: i32 = 3;
-
-/// No record is longer; what is, is no record of ours, and need not be held in memory whole.
-const LONGEST: u64 = 256 << 20;
 
 /// Bytes compared at once.
 const BUFFER: usize = 256 << 10;
@@ -116,7 +114,7 @@ fn write(plain: &Path, draft: &Path, pause: Pause<'_>) -> Result<(), PackError> 
 /// The next lines that make a frame, as they are; `None` at the end.
 fn next_frame(lines: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut frame = Vec::new();
-    while frame.len() < FRAME && lines.by_ref().take(LONGEST).read_until(b'\n', &mut frame)? > 0 {}
+    while frame.len() < FRAME && lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut frame)? > 0 {}
     Ok((!frame.is_empty()).then_some(frame))
 }
 

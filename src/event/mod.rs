@@ -27,8 +27,8 @@ mod written;
 use std::collections::BTreeMap;
 
 use serde_json::Map;
-use sha2::{Digest, Sha256};
 
+use crate::chain::Hash;
 pub use captured::{message_in, messages_in};
 use envelope::Inner;
 pub use log_line::{from_log_line, is_told_in};
@@ -164,12 +164,7 @@ fn fill(event: &mut Event, payload: &Payload) {
 
 /// The stand-in for a missing `message_id`: the same body always gets the same one.
 fn digest(body: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut id = "sha256:".to_owned();
-    for byte in Sha256::digest(body).iter().take(16) {
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    format!("sha256:{:.32}", Hash::of(body))
 }
 
 #[cfg(test)]

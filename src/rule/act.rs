@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{EmailAct, FetchAct, Subject, SyslogAct, aodh, cloudevents};
 use crate::action::capture::Capture;
 use crate::action::log::LineFormat;
-use crate::action::{Request, file, http, jenkins, slack};
+use crate::action::{Request, check_path, file, http, jenkins, slack};
 use crate::template::{Fields, JsonLeaf, Template, TemplateError, View};
 use crate::text::one_line;
 
@@ -210,7 +210,7 @@ impl Act {
             }
             Self::Http(act) => {
                 let path = act.path.as_ref().map(|path| path.render(&view())).transpose()?;
-                if let Some(Err(error)) = path.as_deref().map(http::check_path) {
+                if let Some(Err(error)) = path.as_deref().map(check_path) {
                     return Err(TemplateError::new(&format!("the path {error}")));
                 }
                 let whole = || subject.json().map_err(|error| TemplateError::new(&error.to_string()));

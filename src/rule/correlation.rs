@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::own::of_silence;
 use super::{Extras, Subject};
+use crate::chain::Hash;
 use crate::event::Event;
 use crate::record::time;
 use crate::template::{Formula, TemplateError};
@@ -228,15 +228,8 @@ fn bounded(text: &str) -> String {
     if text.len() <= TEXT {
         return text.to_owned();
     }
-    let digest = Sha256::digest(text.as_bytes());
     let end = (0..=TEXT / 2).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    let mut short = text.get(..end).unwrap_or_default().to_owned();
-    short.push('…');
-    for byte in digest.iter().take(16) {
-        use std::fmt::Write as _;
-        let _infallible = write!(short, "{byte:02x}");
-    }
-    short
+    format!("{}…{:.32}", text.get(..end).unwrap_or_default(), Hash::of(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::act::render_all;
 use super::{Extras, Step};
-use crate::action::{http, openstack};
+use crate::action::{check_path, openstack};
 use crate::template::{Fields, Template, TemplateError, View};
 
 /// `[[rule.fetch]]`
@@ -41,7 +41,7 @@ impl FetchAct {
 
     pub(super) fn request(&self, view: &View) -> Result<openstack::Request, TemplateError> {
         let path = self.path.render(view)?;
-        if let Err(error) = http::check_path(&path) {
+        if let Err(error) = check_path(&path) {
             return Err(TemplateError::new(&format!("the path {error}")));
         }
         Ok(openstack::Request {

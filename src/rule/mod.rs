@@ -19,11 +19,9 @@ mod syslog;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 pub use act::{Act, FileAct, HttpAct, HttpBody, JenkinsAct, JsonTemplate, LogAct, SlackAct};
 pub use aodh::{Alarm, Severity as AlarmSeverity};
@@ -39,6 +37,7 @@ pub use syslog::SyslogAct;
 
 use crate::action::Request;
 use crate::action::log::{self, LineFormat};
+use crate::chain::Hash;
 use crate::event::{Event, Outcome};
 use crate::record::Planned;
 use crate::template::{Condition, Lookups, View};
@@ -421,15 +420,12 @@ pub fn again(run: &str, message_id: &str) -> String {
 /// The same message, rule and action always give the same id: planned again after a crash, or by a second daemon, it
 /// is the same delivery to its receiver.
 fn delivery_id(message_id: &str, rule: &str, path: &str) -> String {
-    let mut digest = Sha256::new();
+    let mut named = Vec::new();
     for part in [message_id, rule, path] {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
+        named.extend((part.len() as u64).to_be_bytes());
+        named.extend(part.as_bytes());
     }
-    digest.finalize().iter().take(16).fold(String::with_capacity(32), |mut id, byte| {
-        let _infallible = write!(id, "{byte:02x}");
-        id
-    })
+    format!("{:.32}", Hash::of(&named))
 }
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ pub(super) fn mistakes(instructions: &Instructions<'_>, at: u32, count: Option<u
 mod tests {
     use serde_json::json;
 
-    use super::super::{Condition, Convert, Fields, Place, Template, View};
+    use super::super::view::Convert;
+    use super::super::{Condition, Fields, Place, Template, View};
     use crate::event::Visit as _;
 
     fn view() -> View {

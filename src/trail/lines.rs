@@ -4,9 +4,7 @@ use std::io::{self, BufRead, Read as _};
 
 use memchr::memchr;
 
-/// No record is longer: a message has at most `[rabbitmq] max_body`, a few MiB, of which each byte takes at most six.
-/// What is longer is given in parts, none of which is a record.
-pub(super) const LONGEST: u64 = 256 << 20;
+use crate::record::LONGEST_LINE;
 
 /// A line as it stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +19,7 @@ impl Line<'_> {
     /// Whether it ends with the file instead of a line feed.
     #[must_use]
     pub fn is_begun(&self) -> bool {
-        !self.is_whole() && (self.bytes.len() as u64) < LONGEST
+        !self.is_whole() && (self.bytes.len() as u64) < LONGEST_LINE
     }
 
     /// Whether it has its end.
@@ -69,5 +67,5 @@ impl Lines {
 
 /// Appends the next line to `line`, or what there is of it before the end; gives its length.
 pub(super) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    reader.take(LONGEST).read_until(b'\n', line)
+    reader.take(LONGEST_LINE).read_until(b'\n', line)
 }

@@ -22,7 +22,7 @@ pub use select::{Select, SelectError};
 use self::cache::{Asked, Cache, Key};
 use self::pages::Pages;
 use super::client::{Client, Reply, size};
-use super::http::below;
+use super::path::below;
 use super::ticket::Ticket;
 use super::{Answer, Attempt, BuildError, FailureKind, Limits, Outcome, Scope};
 use crate::event::is_secret;

@@ -12,10 +12,11 @@ use super::codec::{self, Header, Page, Root, push_number};
 use super::postings::Postings;
 use super::{BLOCK, Block, ends, path_of, term};
 use crate::chain::Hash;
+use crate::record::LONGEST_LINE;
 use crate::text::one_line;
 use crate::trail::entry::Entry;
 use crate::trail::files::{Kind, TrailFile};
-use crate::trail::lines::{LONGEST, read_line};
+use crate::trail::lines::read_line;
 
 /// A page ends with the term that makes it longer than this, in bytes.
 const PAGE: usize = 4096;
@@ -260,7 +261,7 @@ impl Collected {
     /// Takes all whole lines; what comes after the last stays in `line`.
     fn lines(&mut self, reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
         while read_line(reader, line)? > 0 {
-            if line.ends_with(b"\n") || line.len() as u64 >= LONGEST {
+            if line.ends_with(b"\n") || line.len() as u64 >= LONGEST_LINE {
                 self.line(line);
             }
         }
