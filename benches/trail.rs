@@ -128,9 +128,15 @@ fn verify() {
 }
 
 fn walk(live: &Path, mut each: impl FnMut(&TrailFile, &Line<'_>)) {
-    let each = |file: &TrailFile, line: &Line<'_>| {
-        each(file, line);
-        true
-    };
-    trail::walk(&trail::find(live).unwrap(), || trail::find(live), |_| (), each).unwrap();
+    let files = trail::find(live).unwrap();
+    trail::walk(
+        &files,
+        || trail::find(live),
+        |_| (),
+        |file, line| {
+            each(file, line.unwrap());
+            true
+        },
+    )
+    .unwrap();
 }

@@ -153,7 +153,7 @@ impl Cli {
             Command::Search(args) => search::search(path, &args),
             Command::Tail(args) => tail::tail(path, &args),
             Command::Who(args) => who::who(path, &args),
-            Command::Verify(args) => verify::verify(path, &args),
+            Command::Verify(args) => Ok(verify::verify(path, &args)),
             Command::Report(args) => report::report(path, &args),
             Command::Reconcile(args) => reconcile::reconcile(path, &args),
             Command::Replay(args) => replay::replay(path, &args),
@@ -195,6 +195,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// A time as a person types it.
 fn when(text: &str) -> Result<jiff::Timestamp, crate::trail::QueryError> {
     crate::trail::time(text, jiff::Timestamp::now())
+}
+
+/// That a time begins before it ends, where both are said.
+fn in_order(since: Option<jiff::Timestamp>, until: Option<jiff::Timestamp>) -> anyhow::Result<()> {
+    if since.zip(until).is_some_and(|(since, until)| since >= until) {
+        anyhow::bail!("--since is not before --until");
+    }
+    Ok(())
 }
 
 /// The environment, as the settings read it.

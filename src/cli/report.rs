@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,11 +10,11 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 
-use super::verify::{files, public_key, read, trails};
+use super::verify::{files, names, public_key, read, several, trails};
 use crate::checkpoint::PublicKey;
 use crate::report::{self, Collector, Origin, Span};
 use crate::text::one_line;
-use crate::trail::{self, Expected};
+use crate::trail::{self, Expected, TrailFile};
 
 /// Without --since: so many hours before the end.
 const USUAL: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -65,7 +66,14 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut expected = Expected { keys, ..Expected::default() };
     let paths = trails(path, &args.paths, &mut expected)?;
+    let several = several(&paths);
+    if !several.is_empty() {
+        bail!("a page is about one trail, and these are several: {}", names(&several));
+    }
     let files = files(&paths)?;
+    if let Some(file) = args.output.as_ref().filter(|file| is_of_a_trail(file, &files)) {
+        bail!("--output {}: that is a file of a trail; name another one", file.display());
+    }
     let keys = expected.keys.clone();
     let mut collector = Collector::new(span, usize::try_from(args.rows).unwrap_or(usize::MAX));
     // One pass for both: what is told is what was verified.
@@ -88,6 +96,12 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         Some(file) => put(file, page.as_bytes()).with_context(|| format!("--output {}", file.display()))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a file holds records, or is one of these under another name.
+fn is_of_a_trail(file: &Path, files: &[TrailFile]) -> bool {
+    let id = fs::metadata(file).map(|found| (found.dev(), found.ino()));
+    id.is_ok_and(|id| files.iter().any(|file| file.id == id)) || matches!(TrailFile::of(file), Ok(Some(_)))
 }
 
 /// What is asked for.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::search::{self, Filters, Output, Search};
-use crate::trail::{Follow, Hit, Order, Query, Trail};
+use crate::trail::{Follow, Hit, Order, Query};
 
 /// Between two looks at the files that are followed.
 const LOOK: Duration = Duration::from_millis(200);
@@ -46,7 +46,8 @@ fn show(path: &Path, args: &Args) -> anyhow::Result<bool> {
             follows.push(Follow::begin(trail)?);
         }
     }
-    let last = last(&trails, &follows, &query, args.lines)?;
+    let search = Search::new(trails, false);
+    let last = last(&search, &follows, &query, args.lines)?;
     let found = !last.is_empty();
     for (number, hit) in last.iter().rev() {
         output.hit(*number, hit)?;
@@ -56,7 +57,7 @@ fn show(path: &Path, args: &Args) -> anyhow::Result<bool> {
         go_on(&mut follows, &query, &mut output)?;
     }
     output.finish()?;
-    Ok(found)
+    search.found(found)
 }
 
 /// Shows what comes; ends with an error only.
@@ -71,10 +72,9 @@ fn go_on(follows: &mut [Follow], query: &Query, output: &mut Output) -> anyhow::
 }
 
 /// The last records that are wanted, the newest first; where the trails are followed, of those before that began.
-fn last(trails: &[Trail], follows: &[Follow], query: &Query, most: usize) -> anyhow::Result<Vec<(usize, Hit)>> {
+fn last(search: &Search, follows: &[Follow], query: &Query, most: usize) -> anyhow::Result<Vec<(usize, Hit)>> {
     let mut last = Vec::new();
     if most > 0 {
-        let search = Search { trails: trails.to_vec(), make_indexes: false };
         search.each(query, Order::Newest, |number, hit, _| {
             if follows.get(number).is_none_or(|follow| hit.entry.seq <= follow.last()) {
                 last.push((number, hit));

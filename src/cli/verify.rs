@@ -1,5 +1,7 @@
 //! `cadfd verify`: whether the trail is what was written.
 
+use std::collections::HashSet;
+use std::error::Error as _;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use crate::config;
 use crate::record::time;
 use crate::store;
 use crate::text::{one_line, to_ascii_json};
-use crate::trail::{self, Expected, Finding, Line, Report, TrailError, TrailFile, Verifier};
+use crate::trail::{self, Expected, Finding, Line, Report, Trail, TrailError, TrailFile, Verifier};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -44,30 +46,37 @@ const ALTERED: u8 = 1;
 /// Nobody can tell.
 const UNSURE: u8 = 2;
 
-pub(super) fn verify(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
-    let done = look(path, args).and_then(|(files, report)| {
-        let mut out = io::stdout().lock();
-        if args.json {
-            json(&mut out, &files, &report)?;
-        } else {
-            text(&mut out, &files, &report)?;
+pub(super) fn verify(path: &Path, args: &Args) -> ExitCode {
+    let done = look(path, args).and_then(|verified| {
+        let is_altered = verified.iter().any(|verified| verified.report.is_altered());
+        let is_unsure = verified.iter().any(|verified| verified.report.is_unsure());
+        // Whoever does not read to the end is told the verdict all the same.
+        match print(&verified, args.json) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok((is_altered, is_unsure)),
         }
-        Ok(report)
     });
     match done {
-        Ok(report) if report.is_altered() => Ok(ExitCode::from(ALTERED)),
-        Ok(report) if report.is_unsure() => Ok(ExitCode::from(UNSURE)),
-        Ok(_) => Ok(ExitCode::SUCCESS),
+        Ok((true, _)) => ExitCode::from(ALTERED),
+        Ok((false, true)) => ExitCode::from(UNSURE),
+        Ok((false, false)) => ExitCode::SUCCESS,
         // Whatever keeps it from being read: nobody can tell.
-        Err(error) if super::is_broken_pipe(&error) => Err(error),
         Err(error) => {
             let _closed = writeln!(io::stderr(), "cadfd: {}", super::in_words(&error));
-            Ok(ExitCode::from(UNSURE))
+            ExitCode::from(UNSURE)
         }
     }
 }
 
-fn look(path: &Path, args: &Args) -> anyhow::Result<(Vec<TrailFile>, Report)> {
+/// A trail, and what was found about it.
+struct Verified {
+    /// Its name, where there are several.
+    name: Option<PathBuf>,
+    files: Vec<TrailFile>,
+    report: Report,
+}
+
+fn look(path: &Path, args: &Args) -> anyhow::Result<Vec<Verified>> {
     let mut expected = Expected { from: args.from, to: args.to, ..Expected::default() };
     for key in &args.key {
         expected.keys.push(public_key(key)?);
@@ -76,9 +85,43 @@ fn look(path: &Path, args: &Args) -> anyhow::Result<(Vec<TrailFile>, Report)> {
         read_checkpoints(file, &mut expected.checkpoints)?;
     }
     let paths = trails(path, &args.paths, &mut expected)?;
-    let files = files(&paths)?;
-    let report = read((&files, &paths), expected, "verifying", |verifier, _| !verifier.is_done())?;
-    Ok((files, report))
+    let several = several(&paths);
+    if !several.is_empty() && (args.from.is_some() || args.to.is_some() || !args.checkpoints.is_empty()) {
+        bail!("--from, --to and --checkpoints are about one trail, and these are several: {}", names(&several));
+    }
+    let one = |name: Option<PathBuf>, paths: Vec<PathBuf>| {
+        let files = match files(&paths) {
+            // What is known to have been written is gone, unless the name is a mistake.
+            Err(TrailError::Absent(_)) if is_known(&expected, &args.paths) => Vec::new(),
+            found => found?,
+        };
+        let report = read((&files, &paths), expected.clone(), "verifying", |verifier, _| !verifier.is_done())?;
+        Ok(Verified { name, files, report })
+    };
+    if several.is_empty() {
+        return Ok(vec![one(None, paths)?]);
+    }
+    several.into_iter().map(|name| one(Some(name.clone()), vec![name])).collect()
+}
+
+/// Whether there must be records at these paths.
+fn is_known(expected: &Expected, named: &[PathBuf]) -> bool {
+    let is_there = named.iter().all(|path| path.exists());
+    is_there && (expected.written.is_some_and(|written| written > 0) || !expected.checkpoints.is_empty())
+}
+
+/// The trails at the paths, where they are several: each has a first record of its own. None, where it is one, or where
+/// its files have no first record.
+pub(super) fn several(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let Ok(found) = trail::trails(paths) else { return Vec::new() };
+    let first = |trail: &Trail| trail.files.iter().find(|file| file.first.seq == 1).map(|file| file.id);
+    let firsts: HashSet<_> = found.iter().filter_map(first).collect();
+    if firsts.len() < 2 { Vec::new() } else { found.into_iter().map(|trail| trail.path).collect() }
+}
+
+/// As they are said in a message.
+pub(super) fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| one_line(&path.display().to_string()).into_owned()).collect::<Vec<_>>().join(", ")
 }
 
 /// The trails that were named, or the one of the settings, of which more is known.
@@ -102,22 +145,46 @@ pub(super) fn public_key(given: &str) -> anyhow::Result<PublicKey> {
     text.parse().with_context(|| format!("--key {given}"))
 }
 
-/// Checkpoints one a line, as they stand in a trail; other lines are passed over.
+/// Checkpoints one a line, as they stand in a trail, or behind what a log puts before them; other lines are passed over.
 fn read_checkpoints(file: &Path, known: &mut Vec<Checkpoint>) -> anyhow::Result<()> {
     let text = fs::read(file).with_context(|| format!("--checkpoints {}", file.display()))?;
     let before = known.len();
-    known.extend(text.split(|byte| *byte == b'\n').filter_map(Checkpoint::read));
-    if known.len() == before {
+    let lines: Vec<_> = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+    known.extend(lines.iter().filter_map(|line| checkpoint_in(line)));
+    let (found, of) = (known.len() - before, lines.len());
+    if found == 0 {
         bail!("--checkpoints {}: there is no checkpoint in it", file.display());
     }
+    if found < of {
+        let _closed = writeln!(
+            io::stderr(),
+            "cadfd: --checkpoints {}: {} of its {of} lines hold no checkpoint as cadfd wrote it",
+            file.display(),
+            of - found
+        );
+    }
     Ok(())
+}
+
+/// The checkpoint in a line of a log, or in the body of a request.
+fn checkpoint_in(line: &[u8]) -> Option<Checkpoint> {
+    const BEGINNING: &[u8] = b"{\"seq\":";
+    #[derive(serde::Deserialize)]
+    struct Body {
+        line: String,
+    }
+    let line = line.trim_ascii_end();
+    match line.windows(BEGINNING.len()).position(|bytes| bytes == BEGINNING) {
+        Some(at) => Checkpoint::read(line.get(at..)?),
+        None => Checkpoint::read(serde_json::from_slice::<Body>(line).ok()?.line.as_bytes()),
+    }
 }
 
 /// The files of one trail, wherever they are.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<TrailFile>, TrailError> {
     let mut files = Vec::new();
     for path in paths {
-        files.extend(trail::find(path)?);
+        files.extend(trail::find_all(path)?);
     }
     trail::in_order(&mut files);
     Ok(files)
@@ -138,13 +205,36 @@ pub(super) fn read(
         files,
         || self::files(paths),
         read,
-        |file, line| {
-            verifier.line(&file.path, line);
-            each(&verifier, line)
+        |file, line| match line {
+            Ok(line) => {
+                verifier.line(&file.path, line);
+                each(&verifier, line)
+            }
+            Err((error, lines)) => {
+                let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                verifier.damage(&file.path, lines, &why);
+                true
+            }
         },
     )?;
     bar.finish_and_clear();
     Ok(verifier.finish())
+}
+
+fn print(verified: &[Verified], is_json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (number, verified) in verified.iter().enumerate() {
+        if is_json {
+            json(&mut out, verified)?;
+            continue;
+        }
+        if let Some(name) = &verified.name {
+            let gap = if number == 0 { "" } else { "\n" };
+            writeln!(out, "{gap}{}", one_line(&name.display().to_string()))?;
+        }
+        text(&mut out, verified)?;
+    }
+    out.flush()
 }
 
 fn place(finding: &Finding) -> String {
@@ -152,7 +242,7 @@ fn place(finding: &Finding) -> String {
     format!("{}:{line}: ", one_line(&path.display().to_string()))
 }
 
-fn text(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Result<()> {
+fn text(out: &mut impl Write, Verified { files, report, .. }: &Verified) -> io::Result<()> {
     for finding in &report.findings {
         writeln!(out, "{}{}", place(finding), finding.what)?;
     }
@@ -169,9 +259,13 @@ fn text(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Resul
     if let Some(last) = report.unchained {
         writeln!(out, "those up to {last} are from a version without a chain: nothing covers them")?;
     }
-    if report.kept + report.kept_of_others > 0 {
-        let others = report.kept_of_others;
-        writeln!(out, "{} checkpoints kept elsewhere compared; {others} there are of other keys", report.kept)?;
+    let Report { kept, kept_apart, kept_of_others, .. } = report;
+    if kept + kept_apart + kept_of_others > 0 {
+        writeln!(
+            out,
+            "{kept} checkpoints kept elsewhere compared; {kept_apart} there are of records outside of these, \
+             {kept_of_others} of other keys"
+        )?;
     }
     if let Some(checkpoint) = &report.last_checkpoint {
         writeln!(
@@ -200,7 +294,7 @@ fn verdict(report: &Report) -> &'static str {
     }
 }
 
-fn json(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Result<()> {
+fn json(out: &mut impl Write, Verified { name, files, report }: &Verified) -> io::Result<()> {
     let finding = |finding: &Finding| {
         let (path, line) = finding.place.clone().unzip();
         json!({"text": finding.what.to_string(), "altered": finding.what.is_alteration(), "file": path, "line": line})
@@ -211,6 +305,7 @@ fn json(out: &mut impl Write, files: &[TrailFile], report: &Report) -> io::Resul
         .as_ref()
         .map(|checkpoint| json!({"seq": checkpoint.seq, "at": time(checkpoint.at), "key": checkpoint.key.to_string()}));
     let whole = json!({
+        "trail": name,
         "verdict": verdict(report),
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
         "more": report.more,

@@ -41,8 +41,11 @@ fn tell(path: &Path, args: &Args) -> anyhow::Result<bool> {
             KINDS.join(", ")
         );
     };
-    let search = Search { trails: search::trails(path, &args.paths)?, make_indexes: true };
-    let Some(mut story) = meant(kind, who, &search)? else { return Ok(false) };
+    let search = Search::new(search::trails(path, &args.paths)?, true);
+    let Some(mut story) = meant(kind, who, &search)? else {
+        let _closed = writeln!(io::stderr(), "cadfd: {}", unknown(kind, who));
+        return search.found(false);
+    };
     let wanted = story.id.clone().unwrap_or_else(|| who.to_owned());
     search.each(Query::new().things(kind, &[wanted])?, Order::Oldest, |_, hit, _| {
         story.add(&hit.entry);
@@ -79,7 +82,7 @@ fn tell(path: &Path, args: &Args) -> anyhow::Result<bool> {
     } else {
         print(&mut out, &story)?;
     }
-    Ok(true)
+    search.found(true)
 }
 
 /// Who is meant; `None` where nobody is.
@@ -104,6 +107,12 @@ fn meant(kind: &str, who: &str, search: &Search) -> anyhow::Result<Option<Story>
             bail!("{}", ambiguous(kind, who, &known.things))
         }
     }
+}
+
+/// A name or an id that the trail does not have.
+fn unknown(kind: &str, who: &str) -> String {
+    let who = one_line(who);
+    format!("the trail knows no {kind} with the id or name {who}; a part of it is found by cadfd search --text")
 }
 
 fn ambiguous(kind: &str, who: &str, things: &BTreeMap<String, Candidate>) -> String {

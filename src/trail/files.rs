@@ -66,12 +66,29 @@ pub enum TrailError {
     /// Packed in a way that is not known here.
     #[error("{0} is packed with another program than zstd or gzip; unpack it first, or name the files that are wanted")]
     Packed(PathBuf),
-    /// Its name says that it is packed, its beginning does not.
-    #[error("{0} is named as if it were packed, but its beginning was changed, or it was not packed whole")]
+    /// It is packed, or named so, and its beginning cannot be unpacked.
+    #[error("{0} cannot be unpacked: its beginning was changed, or it was not packed whole")]
     Damaged(PathBuf),
     /// It is another file by now.
     #[error("{0} was rotated while it was being read; do it again")]
     Moved(PathBuf),
+}
+
+impl TrailError {
+    /// Whether it is what was read that is to blame, and not the reading: other files may be read all the same.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_damage(source),
+            Self::Damaged(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Unpackers have errors of their own.
+fn is_damage(error: &io::Error) -> bool {
+    error.raw_os_error().is_none()
 }
 
 /// One file of a trail.
@@ -87,11 +104,13 @@ pub struct TrailFile {
     pub len: u64,
     /// The device and inode, by which it is known whatever it is called.
     pub id: (u64, u64),
+    /// It is packed, and not even its first record can be unpacked: which that was, only its name may tell.
+    pub is_damaged: bool,
 }
 
 impl TrailFile {
-    /// Looks at a file. `None` where it is empty. Where its first lines are no records, but a later one is, it is a file
-    /// of a trail in which something was changed.
+    /// Looks at a file. `None` where it is empty. Where its first lines are no records, but a later one is, or where it
+    /// cannot be unpacked, it is a file of a trail in which something was changed.
     ///
     /// # Errors
     /// When it cannot be read, or is no file of a trail.
@@ -106,17 +125,27 @@ impl TrailFile {
         }
         let head = head.get(..read).unwrap_or_default();
         let kind = Kind::of(head).ok_or_else(|| TrailError::Packed(path.to_owned()))?;
+        let found = |first, is_damaged| {
+            let (len, id) = (metadata.len(), (metadata.dev(), metadata.ino()));
+            Ok(Some(Self { path: path.to_owned(), kind, first, len, id, is_damaged }))
+        };
+        let damaged = || found(Link { seq: first_by_name(path).unwrap_or(0), prev: None }, true);
         if kind == Kind::Plain && is_named_packed(path) {
-            return Err(TrailError::Damaged(path.to_owned()));
+            return damaged();
         }
         file.rewind().map_err(io)?;
         let mut lines = Lines::new(unpack(file, kind).map_err(io)?);
-        while let Some(line) = lines.next_line().map_err(io)? {
+        loop {
+            let line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) if is_damage(&error) => return damaged(),
+                Err(error) => return Err(io(error)),
+            };
             let before = line.number - 1;
             if let Some(link) = link_of(line.bytes) {
                 let first = if before == 0 { link } else { Link { seq: link.seq.saturating_sub(before), prev: None } };
-                let (len, id) = (metadata.len(), (metadata.dev(), metadata.ino()));
-                return Ok(Some(Self { path: path.to_owned(), kind, first, len, id }));
+                return found(first, false);
             }
             if before >= STRANGE {
                 break;
@@ -147,6 +176,9 @@ impl TrailFile {
         if (metadata.dev(), metadata.ino()) != self.id {
             return Err(TrailError::Moved(self.path.clone()));
         }
+        if self.is_damaged && self.kind == Kind::Plain {
+            return Err(TrailError::Damaged(self.path.clone()));
+        }
         let unpacked = unpack(Counted { file, read }, self.kind).map_err(io)?;
         Ok(Lines::new(Box::new(Ahead::of(unpacked).map_err(io)?)))
     }
@@ -157,9 +189,21 @@ impl TrailFile {
 /// every file of records in it.
 ///
 /// # Errors
-/// When there is none, or one of them cannot be read, in a directory also one that is only named like a file of a trail
-/// and packed with another program.
+/// When there is none, or one of them cannot be read or unpacked, in a directory also one that is only named like a file of
+/// a trail and packed with another program.
 pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
+    let found = find_all(path)?;
+    match found.iter().find(|file| file.is_damaged) {
+        Some(damaged) => Err(TrailError::Damaged(damaged.path.clone())),
+        None => Ok(found),
+    }
+}
+
+/// The same with those that are damaged, in the order that their names say, or else first.
+///
+/// # Errors
+/// As [`find`], but for what is damaged.
+pub fn find_all(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
     let io = |at: &Path| {
         let path = at.to_owned();
         move |source| TrailError::Io { path, source }
@@ -180,13 +224,14 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
             names.push(entry);
         }
     }
-    let (mut found, mut packed) = (Vec::new(), Vec::new());
+    let (mut found, mut packed, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     if path.is_file() {
         found.extend(TrailFile::of(path)?);
         names.push(path.to_owned());
     }
     for entry in names.iter().filter(|entry| *entry != path && !has_original(entry, &names)) {
         match TrailFile::of(entry) {
+            Ok(Some(file)) if file.is_damaged && is_dir => damaged.push(file),
             Ok(file) => found.extend(file),
             // `audit.log.bak`, perhaps: what is no trail at all is nobody's loss.
             Err(TrailError::Foreign(_)) => {}
@@ -200,6 +245,8 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
     if let Some(entry) = packed.into_iter().find(|entry| is_named_like_one_of(entry, &found)) {
         return Err(TrailError::Packed(entry));
     }
+    damaged.retain(|file| is_named_like_one_of(&file.path, &found));
+    found.append(&mut damaged);
     if found.is_empty() {
         return Err(TrailError::Absent(path.to_owned()));
     }
@@ -231,6 +278,13 @@ pub(super) fn stem(path: &Path) -> PathBuf {
         Some(stem) => path.with_file_name(stem),
         None => path.to_owned(),
     }
+}
+
+/// The first record of `audit.log.000000000001-000000048213.zst`.
+fn first_by_name(path: &Path) -> Option<u64> {
+    let name = path.file_stem()?.to_string_lossy().into_owned();
+    let (first, last) = name.rsplit_once('.')?.1.split_once('-')?;
+    last.parse::<u64>().ok().and(first.parse().ok())
 }
 
 /// Puts files into the order of their records; what is there under two names, or packed and not, counts once.

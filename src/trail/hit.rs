@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::entry::Entry;
+use super::files::TrailError;
 
 /// Which end comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +24,12 @@ pub struct Hit {
 }
 
 /// What a person should know of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Note<'a> {
     /// The index of this file is damaged; it is made anew, or the file is read whole.
     Damaged(&'a Path),
+    /// What this is about cannot be unpacked, or not to its end; the rest is searched.
+    Unreadable(&'a TrailError),
     /// The index of this file, which has so many bytes, is being made.
     Indexing(&'a Path, u64),
 }

@@ -20,7 +20,7 @@ mod verify;
 mod walk;
 
 pub use entry::{Class, Entry, Plan};
-pub use files::{Counted, Kind, TrailError, TrailFile, find, in_order, lines_of};
+pub use files::{Counted, Kind, TrailError, TrailFile, find, find_all, in_order, lines_of};
 pub use follow::Follow;
 pub use hit::{Hit, Note, Order, Watch};
 pub use lines::{Line, Lines};

@@ -13,7 +13,7 @@ use aho_corasick::AhoCorasick;
 use ipnet::IpNet;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::entry::{Class, Entry, canonical_address};
 use super::index::term;
@@ -30,8 +30,8 @@ pub enum QueryError {
         "{0:?} is no time; write 2d or 1h30m (so long ago), 2026-11-21, 2026-11-21T10:05:00Z, today, yesterday or now; without a zone it is UTC"
     )]
     Time(String),
-    /// No network.
-    #[error("{0:?} is no network; write an address, or a network such as 192.0.2.0/24")]
+    /// No address or network.
+    #[error("{0:?} is neither an address nor a network; write 192.0.2.7, or 192.0.2.0/24")]
     Network(String),
     /// No glob.
     #[error(transparent)]
@@ -139,7 +139,12 @@ impl Query {
             if value.contains('/') {
                 self.networks.push(value.parse().map_err(|_| QueryError::Network(value.clone()))?);
             } else {
-                self.addresses.insert(canonical_address(some(value)?).to_lowercase());
+                let address = canonical_address(some(value)?).to_lowercase();
+                let is_numeric = address.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+                if is_numeric && address.parse::<IpAddr>().is_err() {
+                    return Err(QueryError::Network(value.clone()));
+                }
+                self.addresses.insert(address);
             }
         }
         Ok(self)
@@ -357,6 +362,10 @@ pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, QueryError> {
     }
     if let Ok(at) = text.trim().parse::<Timestamp>() {
         return Ok(at);
+    }
+    if text.contains('[') {
+        // With the name of a time zone, which would be passed over below.
+        return text.trim().parse::<Zoned>().map(|at| at.timestamp()).map_err(|_| wrong());
     }
     if let Ok(ago) = humantime::parse_duration(text.trim()) {
         return before(now, ago).ok_or_else(wrong);

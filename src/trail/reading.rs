@@ -55,6 +55,9 @@ impl Reading {
             io::ErrorKind::NotFound => TrailError::Moved(file.path.clone()),
             _ => io(error),
         })?;
+        if file.is_damaged {
+            return Err(TrailError::Damaged(file.path.clone()));
+        }
         let len = opened.metadata().map_err(io)?.len();
         // By now the name can mean another file.
         if file.kind == Kind::Plain && TrailFile::of(&file.path)?.is_none_or(|now| now.first != file.first) {

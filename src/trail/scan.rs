@@ -1,7 +1,7 @@
 //! A search: the wanted records of several files and trails, in order.
 //!
 //! Its promise: each trail's records come in its own order, several trails' by time; nothing is left out, and memory is
-//! bounded.
+//! bounded. Where a file is damaged, that is told, and the rest is searched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::files::{self, Kind, TrailError, TrailFile, stem};
-use super::hit::{Hit, Order, Watch};
+use super::hit::{Hit, Note, Order, Watch};
 use super::query::Query;
 use super::reading::Reading;
 
@@ -33,11 +33,14 @@ pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
     // What was named is a trail's file, though it may just have been rotated away.
     let mut named = Vec::new();
     for path in paths {
-        found.extend(files::find(path)?.into_iter().map(|file| (file.path.clone(), file)));
+        found.extend(files::find_all(path)?.into_iter().map(|file| (file.path.clone(), file)));
         if !path.is_dir() {
             named.push(path.clone());
         }
     }
+    // Under another name, or by another way.
+    let mut ids = BTreeSet::new();
+    found.retain(|_, file| ids.insert(file.id));
     let stems = Stems::of(&named, &found);
     named.sort();
     let mut trails: Vec<Trail> = Vec::new();
@@ -127,7 +130,7 @@ impl<'a> Scan<'a> {
     /// The next record that is wanted, and the number of its trail, from 0; `None` at the end.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// When a file cannot be read though it is not damaged.
     pub fn next_hit(&mut self) -> Result<Option<(usize, Hit)>, TrailError> {
         for source in &mut self.sources {
             if source.head.is_none() && !(source.begun && source.is_at_end()) {
@@ -153,7 +156,7 @@ impl Source {
     /// The file that comes next is called otherwise by now: rotated, packed, or both.
     fn find_again(&mut self, path: PathBuf, order: Order) -> Result<(), TrailError> {
         let wanted = self.trail.files.iter().find(|file| file.path == path).map(|file| file.first);
-        let files = match files::find(&self.trail.path) {
+        let files = match files::find_all(&self.trail.path) {
             // The one that is written to is being made anew.
             Err(TrailError::Absent(_)) => return Err(TrailError::Moved(path)),
             found => found?,
@@ -171,10 +174,15 @@ impl Source {
         self.begun = true;
         loop {
             if let Some(reading) = &mut self.reading {
-                if let Some(hit) = reading.next(query, watch)? {
-                    self.time = hit.entry.time().or(self.time);
-                    self.head = Some((self.time, hit));
-                    return Ok(());
+                match reading.next(query, watch) {
+                    Ok(Some(hit)) => {
+                        self.time = hit.entry.time().or(self.time);
+                        self.head = Some((self.time, hit));
+                        return Ok(());
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.is_damage() => (watch.note)(Note::Unreadable(&error)),
+                    Err(error) => return Err(error),
                 }
                 self.reading = None;
             }
@@ -191,6 +199,7 @@ impl Source {
                     self.find_again(path, order)?;
                     continue;
                 }
+                Err(error) if error.is_damage() => (watch.note)(Note::Unreadable(&error)),
                 Err(error) => return Err(error),
             }
             self.next += 1;

@@ -48,6 +48,9 @@ pub enum What {
     /// It carries another hash than that of the one before it, and nothing tells which of the two was changed.
     #[error("record {0}, or the one before it, was changed: the hash it carries is another one")]
     Unlinked(u64),
+    /// None of them fits the hash that is carried after it, but the next finding explains that of the last.
+    #[error("{}", perhaps(*.0, *.1))]
+    Perhaps(u64, u64),
     /// Numbers are left out.
     #[error("{}", missing(*.0, *.1))]
     Missing(u64, u64),
@@ -65,6 +68,14 @@ pub enum What {
     /// No record.
     #[error("not a record, after record {0}")]
     NoRecord(u64),
+    /// A packed file, or its end, cannot be unpacked.
+    #[error("what follows record {after} in this file cannot be unpacked, and so not be looked at: {why}")]
+    Damaged {
+        /// The last record before it, in the trail.
+        after: u64,
+        /// What the unpacker says.
+        why: String,
+    },
     /// The last line begins like a record, but is none.
     #[error("record {0}, the last one, was changed: it is no JSON, or has no type")]
     Unreadable(u64),
@@ -106,9 +117,9 @@ pub enum What {
     #[error("record {0} is not the checkpoint that was kept of it: all up to there may have been changed")]
     Rewritten(u64),
     /// The trail ends before a known record.
-    #[error("cut off: the last record is {last}, but record {known} is known to have been written")]
+    #[error("cut off: {}, but record {known} is known to have been written", ends(*.last))]
     Cut {
-        /// The last there is.
+        /// The last there is; 0 where there is none.
         last: u64,
         /// The one that should be there.
         known: u64,
@@ -122,6 +133,14 @@ pub enum What {
     /// There is no checkpoint, or none whose key is known.
     #[error("no checkpoint could be checked: {0}")]
     Unsigned(&'static str),
+    /// It ends before the range does, and nobody here knows whether there was more.
+    #[error("the last record is {last}: record {to} was not written yet, or cut off")]
+    EndsEarly {
+        /// The last there is.
+        last: u64,
+        /// The last of the range.
+        to: u64,
+    },
     /// There is nothing at all.
     #[error("there are no records in the range")]
     Empty,
@@ -131,12 +150,34 @@ impl What {
     /// Whether it means that the trail was altered; otherwise that nobody can tell.
     #[must_use]
     pub fn is_alteration(&self) -> bool {
-        !matches!(self, Self::BeginsLate(_) | Self::Unsigned(_) | Self::Empty | Self::Unfinished(_) | Self::Newer(_))
+        !matches!(
+            self,
+            Self::BeginsLate(_)
+                | Self::EndsEarly { .. }
+                | Self::Unsigned(_)
+                | Self::Empty
+                | Self::Unfinished(_)
+                | Self::Newer(_)
+        )
     }
 }
 
 fn missing(from: u64, to: u64) -> String {
     if from == to { format!("record {from} is missing") } else { format!("records {from} to {to} are missing") }
+}
+
+fn perhaps(from: u64, to: u64) -> String {
+    if from == to {
+        format!("record {from} was changed, or only the hash that the one after it carries: that is another one")
+    } else {
+        format!(
+            "records {from} to {to} were changed, or some of them: the hashes that the next ones carry are other ones"
+        )
+    }
+}
+
+fn ends(last: u64) -> String {
+    if last == 0 { "there are no records in the range".to_owned() } else { format!("the last record is {last}") }
 }
 
 /// What there is to say at the end.
@@ -164,7 +205,9 @@ pub struct Report {
     pub removed_before: Option<u64>,
     /// Checkpoints that were kept elsewhere and are signed with a known key: those that were compared.
     pub kept: u64,
-    /// Those that are not.
+    /// Those of them whose records were not among those looked at.
+    pub kept_apart: u64,
+    /// Those that are signed with other keys.
     pub kept_of_others: u64,
     altered: bool,
 }
@@ -202,9 +245,8 @@ pub struct Verifier {
     torn: Option<(u64, Place)>,
     /// Lines since that are no records: changed ones, or added ones.
     strange: u64,
-    /// A record that carries another hash than that of the one before it, until it is known which of the two is to
-    /// blame.
-    doubt: Option<(u64, Place)>,
+    /// Records that carry other hashes than those before them have, until it is known which are to blame.
+    doubt: Option<Doubt>,
     /// The first record, where there should be others before it, and the hash it carries.
     begins_late: Option<(u64, Option<Hash>)>,
     /// The record that says what became of those.
@@ -212,6 +254,16 @@ pub struct Verifier {
 }
 
 type Place = Option<(PathBuf, u64)>;
+
+/// Records in a row, each of which carries another hash than that of the one before it.
+struct Doubt {
+    first: u64,
+    began: Place,
+    last: u64,
+    /// Of the one before the last, or of the only one.
+    seen: Place,
+    here: Place,
+}
 
 /// The last record in its place.
 #[derive(Clone, Copy)]
@@ -257,7 +309,7 @@ impl Verifier {
         for checkpoint in &expected.checkpoints {
             // Others' checkpoints may be collected in the same place, and anybody may put something there.
             if expected.keys.contains(&checkpoint.key) && checkpoint.key.has_signed(checkpoint) {
-                report.kept += 1;
+                report.kept_apart += 1;
                 // All of one number: of two that differ, one is no record of this trail.
                 kept.entry(checkpoint.seq).or_default().push(checkpoint.clone());
             } else {
@@ -285,6 +337,11 @@ impl Verifier {
         }
         let here = || Some((path.to_owned(), given.number));
         let last = self.before.map_or(0, |before| before.seq);
+        let link = link_of(given.bytes);
+        if self.before.is_none() && self.expected.from.is_some_and(|from| link.is_none_or(|link| link.seq < from)) {
+            // What is no record where the range begins is missed there.
+            return;
+        }
         if let Some((last, place)) = self.torn.take() {
             self.find(What::Torn(last), place);
         }
@@ -296,14 +353,11 @@ impl Verifier {
             }
             return;
         }
-        let Some(link) = link_of(given.bytes) else {
+        let Some(link) = link else {
             self.find(What::NoRecord(last), here());
-            self.strange += 1;
+            self.strange = self.strange.saturating_add(1);
             return;
         };
-        if self.before.is_none() && self.expected.from.is_some_and(|from| link.seq < from) {
-            return;
-        }
         if self.follow(&link, Hash::of(given.bytes), here) {
             self.read(&link, given.bytes, here);
         }
@@ -311,6 +365,19 @@ impl Verifier {
         self.tail.extend_from_slice(given.bytes);
         if link.seq <= self.to() {
             self.report.records += 1;
+        }
+    }
+
+    /// What comes next in the file `path`, behind so many lines, cannot be unpacked.
+    pub fn damage(&mut self, path: &Path, lines: u64, why: &str) {
+        if self.is_done() {
+            return;
+        }
+        let after = self.before.map_or(0, |before| before.seq);
+        self.find(What::Damaged { after, why: why.to_owned() }, Some((path.to_owned(), lines + 1)));
+        if self.before.is_some() {
+            // How many records that were, nobody knows.
+            self.strange = u64::MAX;
         }
     }
 
@@ -340,21 +407,16 @@ impl Verifier {
         };
         let step = before.step(link);
         let is_linked = before.hash.is_none() || prev == before.hash;
-        if let Some((doubtful, seen)) = self.doubt.take() {
-            self.find(
-                match (step, is_linked) {
-                    // It is what this one says it is: it was the one before it that was changed.
-                    (Step::Next, true) => What::Changed(doubtful - 1),
-                    (Step::Next, false) => What::Changed(doubtful),
-                    _ => What::Unlinked(doubtful),
-                },
-                seen,
-            );
+        if let Some(doubt) = self.doubt.take() {
             if step == Step::Next && !is_linked {
+                let (seen, here) = (doubt.here, place());
+                self.doubt = Some(Doubt { last: seq, seen, here, ..doubt });
                 self.before = Some(Before { seq, hash: Some(hash), chained });
                 self.stand(seq, hash);
                 return true;
             }
+            // Where it is what this one says it is, it was the one before it that was changed.
+            self.blame(doubt, step == Step::Next);
         }
         let mut here = Before { seq, hash: Some(hash), chained };
         match step {
@@ -362,7 +424,10 @@ impl Verifier {
             Step::Next | Step::Gap if !chained => self.report.unchained = Some(seq),
             Step::Next if prev == Some(Hash::START) && before.chained => self.find(What::Restarted(seq), place()),
             // After records of an earlier version, of which the last was not at hand.
-            Step::Next if !is_linked && prev != Some(Hash::START) => self.doubt = Some((seq, place())),
+            Step::Next if !is_linked && prev != Some(Hash::START) => {
+                let here = place();
+                self.doubt = Some(Doubt { first: seq, began: here.clone(), last: seq, seen: here.clone(), here });
+            }
             Step::Next | Step::Gap => {}
             Step::Renumbered => {
                 self.find(What::Changed(before.seq + 1), place());
@@ -381,6 +446,19 @@ impl Verifier {
         self.stand(here.seq, hash);
         self.before = Some(here);
         true
+    }
+
+    /// Of the last, it may be certain that it is as it was written.
+    fn blame(&mut self, doubt: Doubt, is_last_sure: bool) {
+        let Doubt { first, began, last, seen, here } = doubt;
+        if last > first {
+            self.find(What::Perhaps(first - 1, last - 2), began);
+        }
+        if is_last_sure {
+            self.find(What::Changed(last - 1), seen);
+        } else {
+            self.find(What::Unlinked(last), here);
+        }
     }
 
     fn stand(&mut self, seq: u64, hash: Hash) {
@@ -411,19 +489,25 @@ impl Verifier {
             Some(b"removed") => self.removed(link, bytes),
             _ => {}
         }
-        if self.kept.get(&link.seq).is_some_and(|kept| kept.iter().any(|kept| kept.line() != bytes)) {
-            self.find(What::Rewritten(link.seq), place());
+        if let Some(kept) = self.kept.get(&link.seq) {
+            self.report.kept += kept.len() as u64;
+            self.report.kept_apart -= kept.len() as u64;
+            if kept.iter().any(|kept| kept.line() != bytes) {
+                self.find(What::Rewritten(link.seq), place());
+            }
         }
     }
 
     /// What there is to say, after the last line.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        if let Some((seq, place)) = self.doubt.take() {
-            self.find(What::Unlinked(seq), place);
+        if let Some(doubt) = self.doubt.take() {
+            self.blame(doubt, false);
         }
+        let known = self.kept.keys().copied().chain(self.expected.written).max().unwrap_or(0);
         let Some((_, last)) = self.report.range else {
-            self.find(What::Empty, None);
+            let is_cut = self.before.is_none() && known >= self.expected.from.unwrap_or(1);
+            self.find(if is_cut { What::Cut { last: 0, known } } else { What::Empty }, None);
             return self.report;
         };
         match serde_json::from_slice::<Typed>(&self.tail) {
@@ -435,9 +519,11 @@ impl Verifier {
             self.find(What::Unfinished(last), place);
         }
         let to = self.to();
-        let known = self.kept.keys().copied().chain(self.expected.written).filter(|known| *known <= to).max();
-        if let Some(known) = known.filter(|known| *known > last) {
+        // What is known of a later one proves as well that the range was written to its end.
+        if known > last && last < to {
             self.find(What::Cut { last, known }, None);
+        } else if let Some(to) = self.expected.to.filter(|to| last < *to) {
+            self.find(What::EndsEarly { last, to }, None);
         }
         if let Some((first, _)) = self.begins_late {
             // What no signature covers explains nothing: anybody can have added it.
@@ -448,7 +534,7 @@ impl Verifier {
                 self.find(What::BeginsLate(first), None);
             }
         }
-        if self.report.kept == 0 && self.report.kept_of_others > 0 && !self.expected.keys.is_empty() {
+        if self.kept.is_empty() && self.report.kept_of_others > 0 && !self.expected.keys.is_empty() {
             self.find(What::Unsigned("none of those that were kept elsewhere is signed with a known key"), None);
         }
         if self.report.checkpoints == 0 {
@@ -481,6 +567,10 @@ impl Verifier {
             }
             self.report.checkpoints += 1;
             self.report.last_checkpoint = Some(checkpoint);
+            // It is what was signed, with the hash that it carries.
+            if let Some(doubt) = self.doubt.take_if(|doubt| doubt.last == link.seq) {
+                self.blame(doubt, true);
+            }
         }
     }
 
@@ -629,11 +719,81 @@ mod tests {
         let mut lines = trail();
         // Within the hash it carries.
         lines[5][30] = if lines[5][30] == b'0' { b'1' } else { b'0' };
-        assert_eq!(found(&lines), [What::Changed(6)]);
+        assert_eq!(found(&lines), [What::Perhaps(5, 5), What::Changed(6)]);
         let mut lines = trail();
         // Its number.
         lines[5][7] = b'9';
         assert_eq!(found(&lines), [What::Changed(6)]);
+    }
+
+    #[test]
+    fn of_changed_records_in_a_row_none_is_left_out() {
+        let change = |lines: &mut [Vec<u8>]| {
+            for line in lines {
+                let at = line.len() - 5;
+                line[at] = b'X';
+            }
+        };
+        let mut lines = trail();
+        change(&mut lines[4..6]);
+        assert_eq!(found(&lines), [What::Perhaps(5, 5), What::Changed(6)]);
+        let mut lines = trail();
+        change(&mut lines[4..7]);
+        let report = verify(&lines, expected());
+        let places: Vec<_> = report.findings.iter().map(|finding| finding.place.as_ref().unwrap().1).collect();
+        assert_eq!(places, [6, 7]);
+        assert_eq!(found(&lines), [What::Perhaps(5, 6), What::Changed(7)]);
+        // Nothing behind them tells of the last.
+        assert_eq!(found(&lines[..7])[..2], [What::Perhaps(5, 5), What::Unlinked(7)]);
+        lines.insert(7, lines[6].clone());
+        assert_eq!(found(&lines)[..2], [What::Perhaps(5, 5), What::Unlinked(7)]);
+        // The one before a checkpoint, which is signed.
+        let mut lines = trail();
+        change(&mut lines[6..7]);
+        assert_eq!(found(&lines), [What::Changed(7)]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_later_record_proves_that_a_range_was_written() {
+        let knows = |to| Expected { to, written: Some(8), ..expected() };
+        let lines = &trail()[..6];
+        for to in [None, Some(7), Some(8), Some(9)] {
+            assert_eq!(verify(lines, knows(to)).findings[0].what, What::Cut { last: 6, known: 8 }, "{to:?}");
+        }
+        assert_eq!(verify(lines, knows(Some(6))).findings, []);
+        let nobody = verify(lines, Expected { to: Some(7), ..expected() });
+        assert!(nobody.is_unsure() && nobody.findings[0].what == What::EndsEarly { last: 6, to: 7 }, "{nobody:?}");
+        // None is left.
+        let gone = verify(&[], knows(None));
+        assert!(gone.is_altered() && gone.findings[0].what == What::Cut { last: 0, known: 8 }, "{gone:?}");
+        assert_eq!(verify(&[], Expected { from: Some(9), ..knows(None) }).findings[0].what, What::Empty);
+    }
+
+    #[test]
+    fn what_is_before_a_range_is_not_looked_at() {
+        let mut lines = trail();
+        lines[1] = b"no record\n".to_vec();
+        assert_eq!(verify(&lines, Expected { from: Some(5), ..expected() }).findings, []);
+        lines[4] = b"no record\n".to_vec();
+        let report = verify(&lines, Expected { from: Some(5), ..expected() });
+        assert_eq!(report.findings[0].what, What::Missing(5, 5));
+    }
+
+    #[test]
+    fn what_cannot_be_unpacked_is_an_alteration_and_what_follows_is_judged_by_itself() {
+        let (lines, path) = (trail(), Path::new("audit.log.1.zst"));
+        let mut verifier = Verifier::new(expected());
+        for (number, bytes) in (1..).zip(&lines[..3]) {
+            verifier.line(path, &Line { number, bytes });
+        }
+        verifier.damage(path, 3, "incomplete frame");
+        for (number, bytes) in (1..).zip(&lines[6..]) {
+            verifier.line(Path::new("audit.log"), &Line { number, bytes });
+        }
+        let report = verifier.finish();
+        let what = What::Damaged { after: 3, why: "incomplete frame".to_owned() };
+        assert_eq!(report.findings, [Finding { what, place: Some((path.to_owned(), 4)) }]);
+        assert!(report.is_altered());
     }
 
     #[test]

@@ -49,6 +49,23 @@ fn count(events: &[Value], is: impl Fn(&Value) -> bool) -> usize {
 }
 
 #[test]
+fn a_page_replaces_no_trail() {
+    run_test(async || {
+        let site = site();
+        let (path, other) = (site.path("captured.log"), site.path("other.log"));
+        write(&path);
+        fs::copy(&path, &other).unwrap();
+        for file in [&path, &other] {
+            let before = fs::read(file).unwrap();
+            let output = site.cadfd(&["report", "-o", file.to_str().unwrap(), path.to_str().unwrap()]).await;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && said.contains("that is a file of a trail"), "{said}");
+            assert!(fs::read(file).unwrap() == before);
+        }
+    });
+}
+
+#[test]
 fn every_number_of_the_summary_is_that_of_the_trail() {
     run_test(async || {
         let site = site();

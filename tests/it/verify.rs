@@ -1,9 +1,12 @@
 //! The trail's chain and checkpoints: of the real daemon, checked by `cadfd verify`, and by what the README shows.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cadfd::chain::Hash;
+use cadfd::record::push_line;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -104,12 +107,36 @@ fn a_daemons_trail_is_whole_and_anything_done_to_it_is_found() {
         assert_eq!(verify(site, &knowing).status.code(), Some(0));
 
         // One byte.
-        let mut bytes = fs::read(&first).unwrap();
+        let whole = fs::read(&first).unwrap();
+        let mut bytes = whole.clone();
         let at = bytes.len() / 2;
         bytes[at] ^= 1;
         fs::write(&first, bytes).unwrap();
         let output = site.cadfd(&["verify"]).await;
         assert!(output.status.code() == Some(1) && told(&output).contains("was changed"), "{}", told(&output));
+        // Whoever does not read what is said has the exit status all the same.
+        let (nobody_reads, out) = std::io::pipe().unwrap();
+        drop(nobody_reads);
+        let key = site.state_dir().join("trail.pub");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cadfd"));
+        let status = command.args(["verify", "--key"]).arg(key).args(both).stdout(out).status().unwrap();
+        assert_eq!(status.code(), Some(1));
+        // All of it, or the file that was written last: the store knows.
+        fs::write(&first, whole).unwrap();
+        fs::write(&second, "").unwrap();
+        let output = site.cadfd(&["verify"]).await;
+        assert!(output.status.code() == Some(1) && told(&output).contains("cut off: the last"), "{}", told(&output));
+        fs::remove_file(&first).unwrap();
+        for is_there in [true, false] {
+            if !is_there {
+                fs::remove_file(&second).unwrap();
+            }
+            let output = site.cadfd(&["verify"]).await;
+            let said = told(&output);
+            assert!(output.status.code() == Some(1) && said.contains("cut off: there are no records"), "{said}");
+        }
+        let mistyped = site.cadfd(&["verify", "--checkpoints", knowing[3], second.to_str().unwrap()]).await;
+        assert_eq!(mistyped.status.code(), Some(2), "{}", told(&mistyped));
     });
 }
 
@@ -146,7 +173,7 @@ fn the_script_of_the_readme_agrees() {
         let [first, second] = ["audit.log.1", "audit.log"].map(|name| site.audit_path().with_file_name(name));
         let run = || Command::new("python3").args([&script, &key, &first, &second]).output().unwrap();
         let output = run();
-        assert!(output.status.success() && told(&output).contains("whole up to record"), "{}", told(&output));
+        assert!(output.status.success() && told(&output).contains("whole from record 1 to "), "{}", told(&output));
         // What is changed is found by either.
         let text = fs::read_to_string(&first).unwrap();
         fs::write(&first, text.replacen("inventory", "Inventory", 1)).unwrap();
@@ -157,7 +184,136 @@ fn the_script_of_the_readme_agrees() {
         assert!(!run().status.success());
         fs::write(&first, &text).unwrap();
         assert!(run().status.success());
+        // Made by somebody without the key.
+        let mut prev = Hash::START;
+        for (path, seqs) in [(&first, 1..3), (&second, 3..5)] {
+            let mut lines = Vec::new();
+            for seq in seqs {
+                prev = push_line(&mut lines, seq, &prev, br#""type":"stop","cause":"SIGTERM"}"#);
+            }
+            fs::write(path, lines).unwrap();
+        }
+        let output = run();
+        assert!(!output.status.success() && told(&output).contains("there is no checkpoint"), "{}", told(&output));
     });
+}
+
+/// A sample of a whole trail with its key.
+fn sample(name: &str) -> (PathBuf, String) {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trail");
+    (samples.join(format!("{name}.log")), samples.join(format!("{name}.pub")).display().to_string())
+}
+
+fn cadfd(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cadfd")).args(args).output().unwrap()
+}
+
+#[test]
+fn several_trails_are_verified_one_by_one() {
+    let [(one, its_key), (other, others_key)] = ["version-2", "version-2-bound"].map(sample);
+    let keys = ["--key", &its_key, "--key", &others_key];
+    let paths = [one.to_str().unwrap(), other.to_str().unwrap()];
+    let run = |more: &[&str]| cadfd(&[&["verify"][..], &keys, &paths, more].concat());
+    let output = run(&[]);
+    let said = told(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.matches("\nnot altered\n").count() == 2 && paths.iter().all(|path| said.contains(path)), "{said}");
+    let objects = String::from_utf8(run(&["--json"]).stdout).unwrap();
+    let objects: Vec<Value> = objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told_of: BTreeSet<_> = objects.iter().map(|object| object["trail"].as_str().unwrap()).collect();
+    assert_eq!(told_of, paths.into());
+    for output in [run(&["--from", "2"]), cadfd(&[&["report"][..], &keys, &paths].concat())] {
+        assert!(!output.status.success() && told(&output).contains("these are several: "), "{}", told(&output));
+    }
+    // What is wrong with one of them is all the same an alteration.
+    let dir = tempfile::tempdir().unwrap();
+    let altered = dir.path().join("audit.log");
+    fs::write(&altered, fs::read_to_string(&one).unwrap().replacen("\"success\"", "\"failure\"", 1)).unwrap();
+    let output = cadfd(&[&["verify"][..], &keys, &[altered.to_str().unwrap(), paths[1]]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_told_and_the_rest_is_read() {
+    let (whole, key) = sample("version-2");
+    let whole = fs::read_to_string(whole).unwrap();
+    let lines: Vec<_> = whole.split_inclusive('\n').collect();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, at) = (dir.path().to_str().unwrap(), |name: &str| dir.path().join(name));
+    let packed = |lines: &[&str]| zstd::encode_all(lines.concat().as_bytes(), 1).unwrap();
+    let (first, second) = (packed(&lines[..3]), packed(&lines[3..6]));
+    let last = lines[6..].concat();
+    let seq = lines.len();
+    let run = |args: &[&str]| cadfd(&[args, &[path]].concat());
+    let cases = [
+        // Its end is missing, its beginning is, and nothing is.
+        (&second[..second.len() - 20], Some(1)),
+        (&second[4..], Some(1)),
+        (&second[..], Some(0)),
+    ];
+    for (second, status) in cases {
+        fs::write(at("audit.log.2.zst"), &first).unwrap();
+        fs::write(at("audit.log.1.zst"), second).unwrap();
+        fs::write(at("audit.log"), &last).unwrap();
+        let is_whole = status == Some(0);
+        let output = run(&["verify", "--key", &key]);
+        let said = told(&output);
+        assert_eq!((output.status.code(), said.contains("cannot be unpacked")), (status, !is_whole), "{said}");
+        // Nor does it hide what else was done.
+        fs::write(at("audit.log"), last.replacen("\"seq\":8,", "\"seq\":9,", 1)).unwrap();
+        let said = told(&run(&["verify", "--key", &key]));
+        assert!(said.contains("record 8"), "{said}");
+        fs::write(at("audit.log"), &last).unwrap();
+        let output = run(&["search", "--json"]);
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(if is_whole { 0 } else { 2 }), "{}", told(&output));
+        assert!(shown.starts_with(lines[0]) && shown.ends_with(lines[seq - 1]), "{shown}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.contains("audit.log.1.zst") && said.contains("not all there is"), !is_whole, "{said}");
+        let output = run(&["tail", "--json", "-n", "1"]);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), lines[seq - 1].as_bytes()), "{}", told(&output));
+        let output = run(&["report", "--key", &key, "--format", "markdown", "--since", "2020-01-01"]);
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(told(&output).contains("cannot be unpacked"), !is_whole, "{}", told(&output));
+    }
+}
+
+#[test]
+fn checkpoints_are_found_in_what_kept_them() {
+    let (path, key) = sample("version-2");
+    let trail = fs::read_to_string(&path).unwrap();
+    let checkpoints: Vec<_> = trail.lines().filter(|line| line.contains("\"type\":\"checkpoint\"")).collect();
+    assert!(checkpoints.len() >= 2, "{trail}");
+    let last: u64 = serde_json::from_str::<Value>(checkpoints.last().unwrap()).unwrap()["seq"].as_u64().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("kept");
+    let forms: [fn(&str) -> String; 4] = [
+        |line| format!("{line}\n"),
+        |line| format!("{line}\r\n"),
+        |line| format!("<14>1 2026-11-21T10:00:00Z h cadfd 1 - - {line}\n"),
+        |line| format!("{}\n", serde_json::json!({"line": line})),
+    ];
+    let known = trail.split_inclusive('\n').count() - 1;
+    let cut = dir.path().join("audit.log");
+    fs::write(&cut, trail.split_inclusive('\n').take(known.min(2)).collect::<String>()).unwrap();
+    for form in forms {
+        fs::write(&kept, checkpoints.iter().map(|line| form(line)).collect::<String>()).unwrap();
+        let run = |path: &Path, more: &[&str]| {
+            let (kept, path) = (kept.to_str().unwrap(), path.to_str().unwrap());
+            cadfd(&[&["verify", "--key", &key, "--checkpoints", kept, path], more].concat())
+        };
+        let output = run(&path, &[]);
+        let said = told(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let all = format!("{} checkpoints kept elsewhere compared; 0 there are", checkpoints.len());
+        assert!(said.contains(&all) && !said.contains("hold no checkpoint"), "{said}");
+        let output = run(&path, &["--from", &last.to_string()]);
+        assert!(told(&output).contains("1 checkpoints kept elsewhere compared; "), "{}", told(&output));
+        let output = run(&cut, &[]);
+        assert!(output.status.code() == Some(1) && told(&output).contains("cut off"), "{}", told(&output));
+        fs::write(&kept, format!("hello\n{}", form(checkpoints[0]))).unwrap();
+        assert!(told(&run(&path, &[])).contains("1 of its 2 lines hold no checkpoint"));
+    }
 }
 
 #[test]

@@ -108,6 +108,7 @@ fn exit(is_lacking: bool, comparison: &Comparison) -> ExitCode {
 }
 
 fn window(args: &Args, now: Timestamp) -> anyhow::Result<Window> {
+    super::in_order(args.since, args.until)?;
     let settled = crate::trail::before(now, args.grace).context("--grace: that is too long")?;
     Ok(Window { since: args.since, until: args.until, settled })
 }

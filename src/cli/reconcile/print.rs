@@ -30,14 +30,13 @@ impl Printer {
 
     /// One line, or one object.
     fn say(&self, text: impl FnOnce() -> String, object: impl FnOnce() -> Value) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        if self.is_json {
-            out.write_all(&to_ascii_json(&object())?)?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{}", text())?;
+        let mut line = if self.is_json { to_ascii_json(&object())? } else { text().into_bytes() };
+        line.push(b'\n');
+        match io::stdout().lock().write_all(&line) {
+            // Whoever does not read to the end is told the outcome all the same, by the exit status.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn trail_lacks(&mut self, event: &Event, log: &str, number: u64) -> anyhow::Result<()> {

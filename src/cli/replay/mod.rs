@@ -135,6 +135,10 @@ impl Replay {
 }
 
 pub(super) fn replay(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    if let Err(mistake) = super::in_order(args.since, args.until) {
+        writeln!(io::stderr(), "cadfd: {mistake}")?;
+        return Ok(ExitCode::from(2));
+    }
     let load = |rules: &[PathBuf]| -> Result<Config, config::Problems> {
         if rules.is_empty() { super::load(path) } else { config::load_with(path, &super::variables(), rules) }
     };

@@ -101,7 +101,9 @@ impl Filters {
         let time = |option: &'static str, text: &Option<String>| {
             text.as_ref().map(|text| trail::time(text, now).context(option)).transpose()
         };
-        query.between(time("--since", &self.since)?, time("--until", &self.until)?);
+        let (since, until) = (time("--since", &self.since)?, time("--until", &self.until)?);
+        crate::cli::in_order(since, until)?;
+        query.between(since, until);
         Ok(query)
     }
 

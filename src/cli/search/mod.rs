@@ -5,10 +5,13 @@ mod filters;
 mod print;
 mod request;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use indicatif::ProgressBar;
 
 use crate::config::{self, Problems};
@@ -72,11 +75,12 @@ fn look(path: &Path, args: &Args) -> anyhow::Result<bool> {
     // Mistakes first: nothing else is done when there is one.
     args.filters.query(now)?;
     let trails = trails(path, &args.paths)?;
-    let search = Search { trails, make_indexes: !args.no_index };
+    let search = Search::new(trails, !args.no_index);
     let query = request::with_deliveries(&args.filters, now, &search)?;
     let order = if args.newest { Order::Newest } else { Order::Oldest };
     if args.filters.asks_for_a_story() && !args.json && !args.csv {
-        return request::tree(&query, &search, args.limit);
+        let found = request::tree(&query, &search, order, args.limit)?;
+        return search.found(found);
     }
     let names = search.trails.iter().map(|trail| trail.path.clone()).collect();
     let mut output = if args.json {
@@ -93,7 +97,7 @@ fn look(path: &Path, args: &Args) -> anyhow::Result<bool> {
         Ok(args.limit.is_none_or(|limit| found < limit))
     })?;
     output.finish()?;
-    Ok(found > 0)
+    search.found(found > 0)
 }
 
 /// The trails at the paths, or that of the settings.
@@ -108,10 +112,24 @@ pub(super) fn trails(settings: &Path, paths: &[PathBuf]) -> anyhow::Result<Vec<T
 /// Where is searched.
 pub(super) struct Search {
     pub(super) trails: Vec<Trail>,
-    pub(super) make_indexes: bool,
+    make_indexes: bool,
+    /// Files that are damaged, each told once.
+    damaged: RefCell<BTreeSet<String>>,
 }
 
 impl Search {
+    pub(super) fn new(trails: Vec<Trail>, make_indexes: bool) -> Self {
+        Self { trails, make_indexes, damaged: RefCell::default() }
+    }
+
+    /// Whether something was found; an error where that is not all there is.
+    pub(super) fn found(&self, is_any: bool) -> anyhow::Result<bool> {
+        if !self.damaged.borrow().is_empty() {
+            bail!("what is damaged was passed over, so this is not all there is; cadfd verify looks at each record");
+        }
+        Ok(is_any)
+    }
+
     /// Gives each record that is wanted, with the number of its trail, to `take`, until that says no.
     pub(super) fn each(
         &self,
@@ -123,7 +141,7 @@ impl Search {
         let bar = super::progress::bytes(total, "searching");
         let watch = Watch {
             read: Box::new(|bytes| bar.inc(bytes)),
-            note: Box::new(|note| tell(note, &bar)),
+            note: Box::new(|note| self.tell(note, &bar)),
             make_indexes: self.make_indexes,
         };
         let mut scan = Scan::new(self.trails.clone(), query, order, watch);
@@ -136,25 +154,32 @@ impl Search {
         bar.finish_and_clear();
         Ok(())
     }
-}
 
-fn tell(note: Note<'_>, bar: &ProgressBar) {
-    let text = match note {
-        Note::Damaged(path) => {
-            format!(
-                "warning: the index of {} is damaged; the file is read whole",
-                one_line(&path.display().to_string())
-            )
-        }
-        Note::Indexing(path, len) => {
-            bar.inc_length(len);
-            if !io::stderr().is_terminal() {
-                return;
+    fn tell(&self, note: Note<'_>, bar: &ProgressBar) {
+        let text = match note {
+            Note::Unreadable(error) => {
+                let text = one_line(&error.to_string()).into_owned();
+                if !self.damaged.borrow_mut().insert(text.clone()) {
+                    return;
+                }
+                text
             }
-            format!("making an index of {}, once", one_line(&path.display().to_string()))
-        }
-    };
-    bar.suspend(|| {
-        let _closed = writeln!(io::stderr(), "cadfd: {text}");
-    });
+            Note::Damaged(path) => {
+                format!(
+                    "warning: the index of {} is damaged; the file is read whole",
+                    one_line(&path.display().to_string())
+                )
+            }
+            Note::Indexing(path, len) => {
+                bar.inc_length(len);
+                if !io::stderr().is_terminal() {
+                    return;
+                }
+                format!("making an index of {}, once", one_line(&path.display().to_string()))
+            }
+        };
+        bar.suspend(|| {
+            let _closed = writeln!(io::stderr(), "cadfd: {text}");
+        });
+    }
 }

@@ -74,10 +74,10 @@ pub(in crate::cli) fn with_followers(first: Vec<String>, search: &Search) -> any
 }
 
 /// Shows each event with what it led to beneath it.
-pub(super) fn tree(query: &Query, search: &Search, limit: Option<u64>) -> anyhow::Result<bool> {
+pub(super) fn tree(query: &Query, search: &Search, order: Order, limit: Option<u64>) -> anyhow::Result<bool> {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MOST).min(MOST);
     let mut tree = Tree { limit, ..Tree::default() };
-    search.each(query, Order::Oldest, |trail, hit, _| {
+    search.each(query, order, |trail, hit, _| {
         tree.add(trail, hit.entry);
         Ok(true)
     })?;
@@ -106,6 +106,8 @@ impl Tree {
         } else if self.events.len() < self.limit {
             self.events.push((trail, entry));
         } else {
+            // The newest first, they came before it.
+            self.deliveries.remove(&(trail, entry.seq));
             self.dropped.insert((trail, entry.seq));
         }
     }
@@ -114,7 +116,8 @@ impl Tree {
     fn show(mut self, out: &mut impl Write, colour: bool) -> io::Result<bool> {
         let is_any = !self.events.is_empty() || !self.deliveries.is_empty();
         for (trail, event) in &self.events {
-            let settled = self.deliveries.remove(&(*trail, event.seq)).unwrap_or_default();
+            let mut settled = self.deliveries.remove(&(*trail, event.seq)).unwrap_or_default();
+            settled.sort_by_key(|entry| entry.seq);
             branch(out, event, &settled, colour)?;
         }
         // Their event has been removed, or is ruled out by another filter.
@@ -200,13 +203,13 @@ mod tests {
 
     use super::*;
 
-    fn shown(limit: usize) -> String {
+    fn shown(order: Order, limit: usize) -> String {
         let plan = |id: &str| json!([{"rule": "r", "to": "http.x", "delivery": id}]);
         let delivery = |seq: u64, of: u64, id: &str| {
             json!({"seq": seq, "type": "delivery", "at": "2026-11-21T10:00:05Z", "delivery": id, "event_seq": of,
                 "message_id": "m1", "rule": "r", "destination": "http.x", "outcome": "done", "attempts": seq})
         };
-        let records = [
+        let mut records = [
             json!({"seq": 2, "type": "event", "message_id": "m1", "event_type": "identity.user.deleted", "planned": plan("d1")}),
             delivery(3, 2, "d1"),
             json!({"seq": 4, "type": "replay", "at": "2026-11-21T10:00:06Z", "run": "run7", "message_id": "m1",
@@ -214,6 +217,9 @@ mod tests {
             delivery(5, 4, "d2"),
             delivery(6, 1, "d0"),
         ];
+        if order == Order::Newest {
+            records.reverse();
+        }
         let mut tree = Tree { limit, ..Tree::default() };
         for record in records {
             tree.add(0, Entry::read(record.to_string().as_bytes()).unwrap());
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn deliveries_of_a_replay_stand_beneath_it() {
-        let shown = shown(MOST);
+        let shown = shown(Order::Oldest, MOST);
         let lines: Vec<_> = shown.lines().collect();
         assert_eq!(lines.len(), 8, "{shown}");
         assert!(lines[2].contains("└─ http.x done") && lines[2].ends_with("3 attempts"), "{shown}");
@@ -268,8 +274,14 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_limit_leaves_no_deliveries_behind() {
-        let shown = shown(1);
-        assert_eq!(shown.lines().count(), 3, "{shown}");
-        assert!(shown.contains("3 attempts") && !shown.contains("5 attempts"), "{shown}");
+        for (order, one, other) in [(Order::Oldest, "3", "5"), (Order::Newest, "5", "3")] {
+            let shown = shown(order, 1);
+            assert_eq!(shown.lines().count(), 3, "{shown}");
+            let has = |attempts: &str| shown.contains(&format!("{attempts} attempts"));
+            assert!(has(one) && !has(other), "{shown}");
+        }
+        let newest = shown(Order::Newest, MOST);
+        let place = |attempts: &str| newest.find(&format!("{attempts} attempts"));
+        assert!(place("5") < place("3") && place("3").is_some() && newest.lines().count() == 8, "{newest}");
     }
 }

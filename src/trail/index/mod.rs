@@ -130,7 +130,8 @@ impl Index {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(IndexError::Absent),
             Err(error) => return Err(error.into()),
         };
-        let length = opened.metadata()?.len();
+        let metadata = opened.metadata()?;
+        let length = metadata.len();
         let header = Header::read(&mut (&opened).take(Header::LENGTH))?;
         if header.root_len > LONGEST_ROOT.min(length) {
             return Err(IndexError::Damaged);
@@ -140,9 +141,11 @@ impl Index {
             return Err(IndexError::Damaged);
         }
         let root = Root::read(&root).ok_or(IndexError::Damaged)?;
-        let is_same = root.file_len == file.len
-            && root.first == file.first.seq
-            && root.ends == ends(&File::open(&file.path)?, file.len)?;
+        let of = File::open(&file.path)?;
+        // Somebody may have edited it in the middle since.
+        let is_older = metadata.modified()? < of.metadata()?.modified()?;
+        let is_same =
+            !is_older && root.file_len == file.len && root.first == file.first.seq && root.ends == ends(&of, file.len)?;
         if is_same { Ok(Self { file: opened, root }) } else { Err(IndexError::Stale) }
     }
 
