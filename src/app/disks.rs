@@ -46,8 +46,16 @@ fn audit_file(config: &Config, store: &Store) -> Result<(AuditFile, Last), Start
     let (position, reader) = (store.position(), store.reader()?);
     let stored = Stored { written: position.file_seq, after: &|seq| reader.after(seq) };
     let file = AuditFile::open(&config.audit.path, Some(&stored))?;
-    let last = file.last_written(position, Some(&stored))?;
-    Ok((file, last))
+    let there = file.last_there_is(position.file, Some(&stored))?;
+    let (last, written) = (there.seq, position.file_seq);
+    if last < written {
+        tracing::warn!(
+            audit.path = %config.audit.path.display(),
+            "the last record of the audit trail is {last}, though record {written} was written: unless what is missing was moved \
+             elsewhere, it was removed; see cadfd verify"
+        );
+    }
+    Ok((file, Last { seq: written, hash: None }.later(there)))
 }
 
 /// What signs the trail: the key that was given, or our own.

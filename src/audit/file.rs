@@ -145,8 +145,17 @@ impl AuditFile {
     /// When the directory or the rotated file cannot be read.
     pub fn last_written(&self, position: Position, known: Option<&Stored<'_>>) -> Result<Last, AuditError> {
         let marked = Last { seq: position.file_seq, hash: None };
-        let mut last = marked.later(self.as_opened());
-        if let Some(id) = position.file.filter(|id| *id != self.id)
+        Ok(marked.later(self.last_there_is(position.file, known)?))
+    }
+
+    /// The last record in this file or in the one it was rotated to, which was written before with the device and inode
+    /// `before`.
+    ///
+    /// # Errors
+    /// As [`AuditFile::last_written`].
+    pub fn last_there_is(&self, before: Option<(u64, u64)>, known: Option<&Stored<'_>>) -> Result<Last, AuditError> {
+        let mut last = self.as_opened();
+        if let Some(id) = before.filter(|id| *id != self.id)
             && let Some(rotated) = self.sibling(id)?
         {
             // It was moved before all that was written to it had been marked in the store, or repaired.

@@ -134,6 +134,11 @@ fn each_side_says_what_the_other_lacks() {
         let both = [other.to_str().unwrap()];
         let (status, text) = scene.reconcile(&newest, &both).await;
         assert_eq!(status, Some(1), "{text}");
+        // Nobody reads what is said.
+        let (gone, out) = std::io::pipe().unwrap();
+        drop(gone);
+        let mut command = scene.site.command(&["reconcile", newest.to_str().unwrap(), both[0]]);
+        assert_eq!(command.stdout(out).status().await.unwrap().code(), Some(1));
         let lines =
             |what: &str| text.lines().filter(|line| line.starts_with(what)).map(str::to_owned).collect::<Vec<_>>();
         let [trail_lacks, log_lacks] = ["the trail lacks  ", "the log lacks    "].map(lines);

@@ -146,6 +146,24 @@ fn a_torn_tail_is_repaired_and_foreign_content_refused() {
         assert!(log.contains("cut off the audit file's torn end"), "{log}");
         ground.assert_all_done().await;
 
+        // What was there is not: numbers go on, and it is said.
+        assert!(!log.contains("the last record of the audit trail is"), "{log}");
+        let whole = fs::read_to_string(ground.site.audit_path()).unwrap();
+        let lines: Vec<_> = whole.split_inclusive('\n').collect();
+        let written = lines.len();
+        for left in [written - 2, 0] {
+            fs::write(ground.site.audit_path(), lines[..left].concat()).unwrap();
+            let log = ground.site.consuming().await.stop().await;
+            let said = format!("the last record of the audit trail is {left}, though record {written} was written");
+            assert!(
+                log.contains(&said) || left == 0 && log.contains("the last record of the audit trail is 0"),
+                "{log}"
+            );
+            let text = fs::read_to_string(ground.site.audit_path()).unwrap();
+            let next = cadfd::record::seq_of(text.lines().nth(left).unwrap().as_bytes()).unwrap();
+            assert!(next > u64::try_from(written).unwrap(), "{next} after {written}");
+        }
+
         fs::write(ground.site.audit_path(), "somebody else's\n").unwrap();
         let mut daemon = ground.site.start();
         assert_eq!(daemon.ended().await.code(), Some(1));
