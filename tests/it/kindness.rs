@@ -46,6 +46,8 @@ async fn drain(count: usize, bytes: usize, prefetch: usize, destinations: usize)
         vhost.publish("cadfd", ids.iter().map(|id| body(id, bytes))).await;
     }
     let mut site = Site::new(&vhost).variable("CADFD_RABBITMQ__PREFETCH", prefetch.to_string()).rules(LOG);
+    // As the service and the image run it.
+    site = site.variable("MALLOC_ARENA_MAX", "2");
     let [dead] = free_ports();
     for n in 0..destinations {
         site = site.settings(&format!("[http.down{n}]\nurl = \"http://127.0.0.1:{dead}/\"\n"));
