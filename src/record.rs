@@ -40,6 +40,9 @@ pub fn push_line(lines: &mut Vec<u8>, seq: u64, prev: &Hash, rest: &[u8]) -> Has
 /// six. What is longer is none of ours, and need not be held in memory whole.
 pub const LONGEST_LINE: u64 = 256 << 20;
 
+/// No record has a greater number: the store could not keep it.
+const MOST: u64 = i64::MAX.unsigned_abs();
+
 const SEQ: &[u8] = b"{\"seq\":";
 const PREV: &[u8] = b",\"prev\":\"";
 
@@ -83,7 +86,8 @@ fn number(line: &[u8]) -> Option<(u64, &[u8])> {
     let place = |seq: u64, digit: &u8| seq.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
     let seq = number.iter().try_fold(0, place)?;
     // One way to write each number, so that none can be changed and mean the same.
-    (seq > 0 && !number.starts_with(b"0") && rest.first() == Some(&b',')).then_some((seq, rest))
+    let is_number = (1..=MOST).contains(&seq) && !number.starts_with(b"0");
+    (is_number && rest.first() == Some(&b',')).then_some((seq, rest))
 }
 
 /// The number of a whole line, with or without its end; `None` where it is no record.

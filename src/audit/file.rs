@@ -290,10 +290,14 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// The last record of the files that an audit file was rotated to.
 fn last_beside(path: &Path) -> Result<Last, AuditError> {
-    let files = match trail::find(path) {
+    let files = match trail::find_all(path) {
         Err(TrailError::Absent(_)) => return Ok(Last::default()),
         found => found?,
     };
+    // Of one whose name does not tell, nobody knows that it is not the newest.
+    if let Some(damaged) = files.iter().find(|file| file.is_damaged && file.first.seq == 0) {
+        return Err(TrailError::Damaged(damaged.path.clone()).into());
+    }
     let mut last = Last::default();
     if let Some(newest) = files.last() {
         let mut lines = newest.lines()?;

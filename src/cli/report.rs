@@ -14,7 +14,7 @@ use super::verify::{files, names, public_key, read, several, trails};
 use crate::checkpoint::PublicKey;
 use crate::report::{self, Collector, Origin, Span};
 use crate::text::one_line;
-use crate::trail::{self, Expected, TrailFile};
+use crate::trail::{self, Expected, TrailError, TrailFile};
 
 /// Without --since: so many hours before the end.
 const USUAL: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -71,7 +71,7 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         bail!("a page is about one trail, and these are several: {}", names(&several));
     }
     let files = files(&paths)?;
-    if let Some(file) = args.output.as_ref().filter(|file| is_of_a_trail(file, &files)) {
+    if let Some(file) = args.output.as_ref().filter(|file| is_of_a_trail(file, &files, &paths)) {
         bail!("--output {}: that is a file of a trail; name another one", file.display());
     }
     let keys = expected.keys.clone();
@@ -98,10 +98,16 @@ pub(super) fn report(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a file holds records, or is one of these under another name.
-fn is_of_a_trail(file: &Path, files: &[TrailFile]) -> bool {
-    let id = fs::metadata(file).map(|found| (found.dev(), found.ino()));
-    id.is_ok_and(|id| files.iter().any(|file| file.id == id)) || matches!(TrailFile::of(file), Ok(Some(_)))
+/// Whether a file holds records, is one of these under another name, or the one that a trail is written to, though it is
+/// empty.
+fn is_of_a_trail(file: &Path, files: &[TrailFile], paths: &[PathBuf]) -> bool {
+    let id = |file: &Path| fs::metadata(file).map(|found| (found.dev(), found.ino())).ok();
+    let trails = trail::trails(paths).unwrap_or_default();
+    let is_live = id(file).is_some_and(|own| {
+        let named = trails.iter().map(|trail| &trail.path).chain(paths).any(|path| id(path) == Some(own));
+        named || files.iter().any(|file| file.id == own)
+    });
+    is_live || matches!(TrailFile::of(file), Ok(Some(_)) | Err(TrailError::Packed(_)))
 }
 
 /// What is asked for.

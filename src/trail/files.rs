@@ -16,6 +16,9 @@ const BUFFER: usize = 256 << 10;
 /// Lines of a file that may be anything before one of them is a record: the first of them may have been changed.
 const STRANGE: u64 = 1000;
 
+/// How often files are looked for anew: each rotation or packing meanwhile takes one.
+const TRIES: usize = 100;
+
 /// Ends of names beside a trail's files that are no part of it: indexes, and what a crash left half made.
 const BESIDE: [&str; 2] = [".idx", ".new"];
 
@@ -204,14 +207,29 @@ pub fn find(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
 /// # Errors
 /// As [`find`], but for what is damaged.
 pub fn find_all(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
-    let io = |at: &Path| {
-        let path = at.to_owned();
-        move |source| TrailError::Io { path, source }
-    };
     // A shell's `audit.log*` names what lies beside as well.
     if path.is_file() && is_beside(path) {
         return Ok(Vec::new());
     }
+    for _ in 0..TRIES {
+        let names = candidates(path)?;
+        let found = look_at(path, &names);
+        // What was rotated or packed meanwhile may have been seen under neither of its names.
+        if candidates(path)? == names
+            && let Some(found) = found?
+        {
+            return Ok(found);
+        }
+    }
+    Err(TrailError::Moved(path.to_owned()))
+}
+
+/// The files that may be of the trails at `path`, the one that it names first.
+fn candidates(path: &Path) -> Result<Vec<PathBuf>, TrailError> {
+    let io = |at: &Path| {
+        let path = at.to_owned();
+        move |source| TrailError::Io { path, source }
+    };
     let is_dir = path.is_dir();
     let dir =
         if is_dir { path } else { path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
@@ -224,12 +242,24 @@ pub fn find_all(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
             names.push(entry);
         }
     }
-    let (mut found, mut packed, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+    names.sort();
     if path.is_file() {
-        found.extend(TrailFile::of(path)?);
-        names.push(path.to_owned());
+        names.insert(0, path.to_owned());
     }
-    for entry in names.iter().filter(|entry| *entry != path && !has_original(entry, &names)) {
+    Ok(names)
+}
+
+/// Those of them that are; `None` where one of them is called otherwise by now.
+fn look_at(path: &Path, names: &[PathBuf]) -> Result<Option<Vec<TrailFile>>, TrailError> {
+    let is_dir = path.is_dir();
+    let (mut found, mut packed, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+    if names.iter().any(|name| name == path) {
+        match TrailFile::of(path) {
+            Err(TrailError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => found.extend(file?),
+        }
+    }
+    for entry in names.iter().filter(|entry| *entry != path && !has_original(entry, names)) {
         match TrailFile::of(entry) {
             Ok(Some(file)) if file.is_damaged && is_dir => damaged.push(file),
             Ok(file) => found.extend(file),
@@ -237,7 +267,7 @@ pub fn find_all(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
             Err(TrailError::Foreign(_)) => {}
             Err(TrailError::Packed(entry)) if is_dir => packed.push(entry),
             // It was packed or removed since the directory was read.
-            Err(TrailError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(TrailError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
     }
@@ -251,7 +281,7 @@ pub fn find_all(path: &Path) -> Result<Vec<TrailFile>, TrailError> {
         return Err(TrailError::Absent(path.to_owned()));
     }
     in_order(&mut found);
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// Whether a file is named as if it was rotated from, or together with, one of these; where there are none, as if it was
@@ -296,7 +326,7 @@ pub fn in_order(files: &mut Vec<TrailFile>) {
 }
 
 /// Whether a packed file's original stands among these: whoever packs has not removed it yet, or is not done.
-fn has_original(path: &Path, names: &[PathBuf]) -> bool {
+pub(super) fn has_original(path: &Path, names: &[PathBuf]) -> bool {
     is_named_packed(path) && names.contains(&path.with_extension(""))
 }
 
@@ -346,7 +376,38 @@ impl<F: FnMut(u64)> Read for Counted<F> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    #[test]
+    fn what_is_packed_and_renamed_meanwhile_is_found_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let line = |seq: u64| format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n");
+        fs::write(at("audit.log.1"), line(1)).unwrap();
+        fs::write(at("audit.log"), line(2)).unwrap();
+        let packed = zstd::encode_all(line(1).as_bytes(), 1).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    fs::write(at("audit.log.1.zst.new"), &packed).unwrap();
+                    fs::rename(at("audit.log.1.zst.new"), at("audit.log.1.zst")).unwrap();
+                    fs::remove_file(at("audit.log.1")).unwrap();
+                    fs::write(at("x.new"), line(1)).unwrap();
+                    fs::rename(at("x.new"), at("audit.log.2")).unwrap();
+                    fs::remove_file(at("audit.log.1.zst")).unwrap();
+                    fs::rename(at("audit.log.2"), at("audit.log.1")).unwrap();
+                }
+            });
+            let seqs = |path: &Path| find(path).unwrap().iter().map(|file| file.first.seq).collect::<BTreeSet<_>>();
+            let found: BTreeSet<_> = (0..500).flat_map(|_| [seqs(&at("audit.log")), seqs(dir.path())]).collect();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(found, [[1, 2].into()].into());
+        });
+    }
 
     /// The files of a directory with these, each with its first record; one that is packed with another program has none
     /// that can be read.

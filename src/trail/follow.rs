@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::backwards::last_part;
 use super::entry::Entry;
-use super::files::{Kind, TrailError, TrailFile, find};
+use super::files::{Kind, TrailError, TrailFile, find_all};
 use super::hit::Hit;
 use super::lines::Lines;
 use super::scan::Trail;
@@ -106,7 +106,7 @@ impl Follow {
             // It counts from the beginning again: another trail.
             self.last = live.first.seq.saturating_sub(1);
         }
-        for file in find(&self.path).map_err(as_io)? {
+        for file in find_all(&self.path).map_err(as_io)? {
             let is_between = file.first.seq > self.last && file.first.seq < live.first.seq;
             if is_between {
                 let mut lines = file.lines().map_err(as_io)?;

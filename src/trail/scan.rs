@@ -38,6 +38,8 @@ pub fn trails(paths: &[PathBuf]) -> Result<Vec<Trail>, TrailError> {
             named.push(path.clone());
         }
     }
+    let all: Vec<_> = found.keys().cloned().collect();
+    found.retain(|path, _| !files::has_original(path, &all));
     // Under another name, or by another way.
     let mut ids = BTreeSet::new();
     found.retain(|_, file| ids.insert(file.id));

@@ -236,6 +236,7 @@ impl Report {
 /// Takes a trail line by line.
 pub struct Verifier {
     expected: Expected,
+    /// Those that were kept elsewhere and not compared yet, by the numbers of their records.
     kept: BTreeMap<u64, Vec<Checkpoint>>,
     report: Report,
     before: Option<Before>,
@@ -309,7 +310,6 @@ impl Verifier {
         for checkpoint in &expected.checkpoints {
             // Others' checkpoints may be collected in the same place, and anybody may put something there.
             if expected.keys.contains(&checkpoint.key) && checkpoint.key.has_signed(checkpoint) {
-                report.kept_apart += 1;
                 // All of one number: of two that differ, one is no record of this trail.
                 kept.entry(checkpoint.seq).or_default().push(checkpoint.clone());
             } else {
@@ -359,7 +359,9 @@ impl Verifier {
             return;
         };
         if self.follow(&link, Hash::of(given.bytes), here) {
-            self.read(&link, given.bytes, here);
+            // Its number may be what was changed.
+            let seq = self.before.map_or(link.seq, |before| before.seq);
+            self.read(&Link { seq, ..link }, given.bytes, here);
         }
         self.tail.clear();
         self.tail.extend_from_slice(given.bytes);
@@ -370,7 +372,7 @@ impl Verifier {
 
     /// What comes next in the file `path`, behind so many lines, cannot be unpacked.
     pub fn damage(&mut self, path: &Path, lines: u64, why: &str) {
-        if self.is_done() {
+        if self.is_done() || self.before.is_none() && self.expected.from.is_some() {
             return;
         }
         let after = self.before.map_or(0, |before| before.seq);
@@ -489,9 +491,8 @@ impl Verifier {
             Some(b"removed") => self.removed(link, bytes),
             _ => {}
         }
-        if let Some(kept) = self.kept.get(&link.seq) {
+        if let Some(kept) = self.kept.remove(&link.seq) {
             self.report.kept += kept.len() as u64;
-            self.report.kept_apart -= kept.len() as u64;
             if kept.iter().any(|kept| kept.line() != bytes) {
                 self.find(What::Rewritten(link.seq), place());
             }
@@ -504,24 +505,27 @@ impl Verifier {
         if let Some(doubt) = self.doubt.take() {
             self.blame(doubt, false);
         }
+        self.report.kept_apart = self.kept.values().map(|kept| kept.len() as u64).sum();
         let known = self.kept.keys().copied().chain(self.expected.written).max().unwrap_or(0);
         let Some((_, last)) = self.report.range else {
             let is_cut = self.before.is_none() && known >= self.expected.from.unwrap_or(1);
             self.find(if is_cut { What::Cut { last: 0, known } } else { What::Empty }, None);
             return self.report;
         };
+        let end = self.before.map_or(last, |before| before.seq);
         match serde_json::from_slice::<Typed>(&self.tail) {
             Ok(tail) if TYPES.contains(&&*tail.r#type) => {}
+            // What is behind the range is another matter.
+            _ if end != last => {}
             Ok(_) => self.find(What::Newer(last), None),
             Err(_) => self.find(What::Unreadable(last), None),
         }
-        if let Some((last, place)) = self.torn.take() {
+        if let Some((last, place)) = self.torn.take().filter(|_| end < self.to()) {
             self.find(What::Unfinished(last), place);
         }
-        let to = self.to();
-        // What is known of a later one proves as well that the range was written to its end.
-        if known > last && last < to {
-            self.find(What::Cut { last, known }, None);
+        // Of a later one as well: what would have covered the range is gone.
+        if known > end && !self.is_done() {
+            self.find(What::Cut { last: end, known }, None);
         } else if let Some(to) = self.expected.to.filter(|to| last < *to) {
             self.find(What::EndsEarly { last, to }, None);
         }
@@ -534,7 +538,8 @@ impl Verifier {
                 self.find(What::BeginsLate(first), None);
             }
         }
-        if self.kept.is_empty() && self.report.kept_of_others > 0 && !self.expected.keys.is_empty() {
+        let known_kept = self.report.kept + self.report.kept_apart;
+        if known_kept == 0 && self.report.kept_of_others > 0 && !self.expected.keys.is_empty() {
             self.find(What::Unsigned("none of those that were kept elsewhere is signed with a known key"), None);
         }
         if self.report.checkpoints == 0 {
@@ -662,7 +667,11 @@ mod tests {
     }
 
     fn found(lines: &[Vec<u8>]) -> Vec<What> {
-        verify(lines, expected()).findings.into_iter().map(|finding| finding.what).collect()
+        found_by(lines, expected())
+    }
+
+    fn found_by(lines: &[Vec<u8>], expected: Expected) -> Vec<What> {
+        verify(lines, expected).findings.into_iter().map(|finding| finding.what).collect()
     }
 
     #[test]
@@ -756,13 +765,26 @@ mod tests {
     #[test]
     fn what_is_known_of_a_later_record_proves_that_a_range_was_written() {
         let knows = |to| Expected { to, written: Some(8), ..expected() };
+        let kept = vec![Checkpoint::read(&trail()[7]).unwrap()];
         let lines = &trail()[..6];
-        for to in [None, Some(7), Some(8), Some(9)] {
+        for to in [None, Some(6), Some(7), Some(8), Some(9)] {
             assert_eq!(verify(lines, knows(to)).findings[0].what, What::Cut { last: 6, known: 8 }, "{to:?}");
         }
-        assert_eq!(verify(lines, knows(Some(6))).findings, []);
+        // A checkpoint covers it.
+        assert_eq!(verify(lines, knows(Some(4))).findings, []);
         let nobody = verify(lines, Expected { to: Some(7), ..expected() });
         assert!(nobody.is_unsure() && nobody.findings[0].what == What::EndsEarly { last: 6, to: 7 }, "{nobody:?}");
+        // Made anew without the key, up to where a checkpoint would have told.
+        let mut prev = Hash::of(&lines[3]);
+        let mut forged = trail()[..4].to_vec();
+        for seq in 5..=6 {
+            let mut line = Vec::new();
+            prev = push_line(&mut line, seq, &prev, br#""type":"event","message_id":"forged"}"#);
+            forged.push(line);
+        }
+        for knows in [knows(Some(5)), Expected { checkpoints: kept.clone(), to: Some(5), ..expected() }] {
+            assert_eq!(verify(&forged, knows).findings[0].what, What::Cut { last: 6, known: 8 });
+        }
         // None is left.
         let gone = verify(&[], knows(None));
         assert!(gone.is_altered() && gone.findings[0].what == What::Cut { last: 0, known: 8 }, "{gone:?}");
@@ -774,6 +796,19 @@ mod tests {
         let mut lines = trail();
         lines[1] = b"no record\n".to_vec();
         assert_eq!(verify(&lines, Expected { from: Some(5), ..expected() }).findings, []);
+        // Nor is what is behind it, where that is no record.
+        let mut cut = trail();
+        cut[7].truncate(30);
+        assert_eq!(verify(&cut, Expected { to: Some(6), ..expected() }).findings, []);
+        cut[7] = b"{\"seq\":8,\"prev\":\"00\"}\n".to_vec();
+        let found = found_by(&cut, Expected { to: Some(6), ..expected() });
+        assert!(!found.contains(&What::Unreadable(6)), "{found:?}");
+        let mut verifier = Verifier::new(Expected { from: Some(5), ..expected() });
+        verifier.damage(Path::new("audit.log.1.zst"), 0, "incomplete frame");
+        for (number, bytes) in (5..).zip(&trail()[4..]) {
+            verifier.line(Path::new("audit.log"), &Line { number, bytes });
+        }
+        assert_eq!(verifier.finish().findings, []);
         lines[4] = b"no record\n".to_vec();
         let report = verify(&lines, Expected { from: Some(5), ..expected() });
         assert_eq!(report.findings[0].what, What::Missing(5, 5));
@@ -826,6 +861,8 @@ mod tests {
         let mut lines = trail();
         lines.insert(3, b"hello\n".to_vec());
         assert_eq!(found(&lines), [What::NoRecord(3)]);
+        lines[3] = format!("{{\"seq\":{},\"type\":\"x\"}}\n", u64::MAX).into_bytes();
+        assert_eq!(found(&lines), [What::NoRecord(3)]);
     }
 
     #[test]
@@ -855,6 +892,16 @@ mod tests {
             let knows = Expected { checkpoints: kept.to_vec(), ..expected() };
             assert_eq!(verify(&trail(), knows).findings[0].what, What::Rewritten(4));
         }
+        // Each is held against one record, whatever numbers others were given.
+        let knows = Expected { checkpoints: vec![honest.clone()], ..expected() };
+        let mut lines = trail();
+        lines.insert(4, lines[3].clone());
+        assert_eq!(found_by(&lines, knows.clone()), [What::Doubled(4)]);
+        let mut lines = trail();
+        lines[4][7] = b'4';
+        assert_eq!(found_by(&lines, knows.clone()), [What::Changed(5)]);
+        lines[2][7] = b'4';
+        assert_eq!(found_by(&lines, knows), [What::Changed(3), What::Changed(5)]);
         // Somebody else's, in the same collection, mean nothing here; alone they prove nothing.
         let others = signer(8).sign(4, &prev, honest.at);
         let knows = Expected { checkpoints: vec![others.clone(), honest], ..expected() };

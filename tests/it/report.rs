@@ -55,6 +55,13 @@ fn a_page_replaces_no_trail() {
         let (path, other) = (site.path("captured.log"), site.path("other.log"));
         write(&path);
         fs::copy(&path, &other).unwrap();
+        // What is written next, and has no record yet.
+        let live = site.path("live/audit.log");
+        fs::create_dir(live.parent().unwrap()).unwrap();
+        fs::copy(&path, live.with_extension("log.1")).unwrap();
+        fs::write(&live, "").unwrap();
+        let output = site.cadfd(&["report", "-o", live.to_str().unwrap(), live.to_str().unwrap()]).await;
+        assert!(!output.status.success() && fs::read(&live).unwrap().is_empty());
         for file in [&path, &other] {
             let before = fs::read(file).unwrap();
             let output = site.cadfd(&["report", "-o", file.to_str().unwrap(), path.to_str().unwrap()]).await;

@@ -314,6 +314,13 @@ fn several_trails_are_one_by_time() {
     assert_eq!(out(&args), a.lines.concat());
     let dir = a.path.parent().unwrap();
     assert_eq!(out(&["search", "--json", dir.to_str().unwrap()]), a.lines.concat());
+    // Also while a file is packed: both are there.
+    let plain = a.path.with_extension("log.0");
+    fs::write(&plain, a.lines[..100].concat()).unwrap();
+    fs::write(a.path.with_extension("log.0.zst"), zstd::encode_all(a.lines[..100].concat().as_bytes(), 1).unwrap())
+        .unwrap();
+    let both = [plain.to_str().unwrap().to_owned(), format!("{}.zst", plain.display())];
+    assert_eq!(out(&["search", "--json", &both[0], &both[1]]), a.lines[..100].concat());
     // People are told which trail a line is of.
     assert!(out(&["search", a.path(), b.path()]).lines().all(|line| line.contains("audit.log: 2026-")));
 }

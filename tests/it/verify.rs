@@ -135,6 +135,12 @@ fn a_daemons_trail_is_whole_and_anything_done_to_it_is_found() {
             let said = told(&output);
             assert!(output.status.code() == Some(1) && said.contains("cut off: there are no records"), "{said}");
         }
+        fs::write(&second, "hello\n").unwrap();
+        let output = site.cadfd(&["verify"]).await;
+        assert!(output.status.code() == Some(1) && told(&output).contains("no file of a trail"), "{}", told(&output));
+        fs::remove_dir_all(second.parent().unwrap()).unwrap();
+        let output = site.cadfd(&["verify"]).await;
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
         let mistyped = site.cadfd(&["verify", "--checkpoints", knowing[3], second.to_str().unwrap()]).await;
         assert_eq!(mistyped.status.code(), Some(2), "{}", told(&mistyped));
     });
@@ -225,8 +231,19 @@ fn several_trails_are_verified_one_by_one() {
     for output in [run(&["--from", "2"]), cadfd(&[&["report"][..], &keys, &paths].concat())] {
         assert!(!output.status.success() && told(&output).contains("these are several: "), "{}", told(&output));
     }
-    // What is wrong with one of them is all the same an alteration.
     let dir = tempfile::tempdir().unwrap();
+    // Also where their beginnings were removed: nobody can tell, but nothing was altered.
+    let late = ["one", "other"].map(|name| dir.path().join(name));
+    for (late, whole) in late.iter().zip([&one, &other]) {
+        let text = fs::read_to_string(whole).unwrap();
+        fs::create_dir(late).unwrap();
+        fs::write(late.join("audit.log"), text.split_inclusive('\n').skip(2).collect::<String>()).unwrap();
+    }
+    let late = late.each_ref().map(|late| late.to_str().unwrap());
+    let output = cadfd(&[&["verify"][..], &keys, &late].concat());
+    let said = told(&output);
+    assert!(output.status.code() == Some(2) && said.matches("\nnobody can tell").count() == 2, "{said}");
+    // What is wrong with one of them is all the same an alteration.
     let altered = dir.path().join("audit.log");
     fs::write(&altered, fs::read_to_string(&one).unwrap().replacen("\"success\"", "\"failure\"", 1)).unwrap();
     let output = cadfd(&[&["verify"][..], &keys, &[altered.to_str().unwrap(), paths[1]]].concat());
