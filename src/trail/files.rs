@@ -376,38 +376,7 @@ impl<F: FnMut(u64)> Read for Counted<F> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::*;
-
-    #[test]
-    fn what_is_packed_and_renamed_meanwhile_is_found_all_the_same() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let line = |seq: u64| format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n");
-        fs::write(at("audit.log.1"), line(1)).unwrap();
-        fs::write(at("audit.log"), line(2)).unwrap();
-        let packed = zstd::encode_all(line(1).as_bytes(), 1).unwrap();
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    fs::write(at("audit.log.1.zst.new"), &packed).unwrap();
-                    fs::rename(at("audit.log.1.zst.new"), at("audit.log.1.zst")).unwrap();
-                    fs::remove_file(at("audit.log.1")).unwrap();
-                    fs::write(at("x.new"), line(1)).unwrap();
-                    fs::rename(at("x.new"), at("audit.log.2")).unwrap();
-                    fs::remove_file(at("audit.log.1.zst")).unwrap();
-                    fs::rename(at("audit.log.2"), at("audit.log.1")).unwrap();
-                }
-            });
-            let seqs = |path: &Path| find(path).unwrap().iter().map(|file| file.first.seq).collect::<BTreeSet<_>>();
-            let found: BTreeSet<_> = (0..500).flat_map(|_| [seqs(&at("audit.log")), seqs(dir.path())]).collect();
-            is_over.store(true, Ordering::Relaxed);
-            assert_eq!(found, [[1, 2].into()].into());
-        });
-    }
 
     /// The files of a directory with these, each with its first record; one that is packed with another program has none
     /// that can be read.
