@@ -238,7 +238,12 @@ fn candidates(path: &Path) -> Result<Vec<PathBuf>, TrailError> {
     for entry in fs::read_dir(dir).map_err(io(dir))? {
         let entry = entry.map_err(io(dir))?.path();
         let is_rotated = || name(&entry).strip_prefix(&name(path)).is_some_and(|end| end.starts_with(['.', '-']));
-        if entry.is_file() && !is_beside(&entry) && (is_dir || is_rotated()) {
+        // What is gone by now was renamed, and stays in the list: that is how it is missed.
+        let is_file = || match fs::symlink_metadata(&entry) {
+            Ok(found) => found.is_file() || found.is_symlink() && entry.is_file(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if !is_beside(&entry) && (is_dir || is_rotated()) && is_file() {
             names.push(entry);
         }
     }
@@ -374,9 +379,55 @@ impl<F: FnMut(u64)> Read for Counted<F> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    struct End<'a>(&'a AtomicBool);
+
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_packed_and_renamed_meanwhile_is_found_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let line = |seq: u64| format!("{{\"seq\":{seq},\"type\":\"stop\"}}\n");
+        fs::write(at("audit.log.1"), line(1)).unwrap();
+        fs::write(at("audit.log"), line(2)).unwrap();
+        let packed = zstd::encode_all(line(1).as_bytes(), 1).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    fs::write(at("audit.log.1.zst.new"), &packed).unwrap();
+                    fs::rename(at("audit.log.1.zst.new"), at("audit.log.1.zst")).unwrap();
+                    fs::remove_file(at("audit.log.1")).unwrap();
+                    fs::write(at("x.new"), line(1)).unwrap();
+                    fs::rename(at("x.new"), at("audit.log.2")).unwrap();
+                    fs::remove_file(at("audit.log.1.zst")).unwrap();
+                    fs::rename(at("audit.log.2"), at("audit.log.1")).unwrap();
+                }
+            });
+            // Also when a find fails: the other thread would go on for good.
+            let _at_the_end = End(&is_over);
+            let seqs = |path: &Path| match find(path) {
+                Ok(files) => Some(files.iter().map(|file| file.first.seq).collect::<BTreeSet<_>>()),
+                // No trail changes so quickly, but that is no reason to tell less than there is.
+                Err(TrailError::Moved(_)) => None,
+                Err(error) => panic!("{error}"),
+            };
+            let found: BTreeSet<_> =
+                (0..500).flat_map(|_| [seqs(&at("audit.log")), seqs(dir.path())]).flatten().collect();
+            assert_eq!(found, [[1, 2].into()].into());
+        });
+    }
 
     /// The files of a directory with these, each with its first record; one that is packed with another program has none
     /// that can be read.
